@@ -1,0 +1,48 @@
+# Two commands for a new user: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+REPO ?= .
+BIN := .venv/bin
+UV ?= uv
+
+.PHONY: help demo test lint bench docs lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/runtime.stamp: requirements/build.txt requirements/runtime.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("archon needs Python 3.11 or newer; set PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/runtime.stamp
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: .venv/runtime.stamp ## ingest a repository (REPO=path, default this one) and show what came out
+	@$(BIN)/archon-agent demo $(REPO)
+
+lint: .venv/dev.stamp ## ruff, mypy strict and the import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## everything that must pass: lint, then the tests with coverage and its gates
+	$(BIN)/python -m tests.run
+
+bench: .venv/dev.stamp ## benchmarks; results go to docs/performance/
+	$(BIN)/python -m bench
+
+docs: .venv/runtime.stamp ## regenerate the documents that come from code
+	$(BIN)/python -m tests.generate_docs
+
+lock: ## resolve the dependencies again and write requirements/*.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --group dev -o requirements/dev.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group pyproject.toml:build -c requirements/dev.txt -o requirements/build.txt
+
+clean: ## remove the virtual environment and caches
+	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The wire contract: pydantic models and the codec, no I/O."""

@@ -1,0 +1,127 @@
+"""The per-file record, and the request/response pair of the bridge that makes it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.events.common import AnyText, ContentEncoding, Timestamped, Wire
+
+SymbolKind = Literal[
+    "class", "interface", "struct", "enum", "trait", "module", "function", "method", "type", "constant", "macro"
+]
+Maturity = Literal["stub", "early", "developing", "mature"]
+
+
+class LineCounts(Wire):
+    """Physical lines by kind; a line with code and a comment counts as code."""
+
+    total: int
+    code: int
+    comment: int
+    blank: int
+
+
+class Symbol(Wire):
+    """A definition. Lines are 1-based and inclusive; `nesting` is 0 at file level.
+
+    `complexity` is McCabe's cyclomatic complexity, for functions and methods only.
+    """
+
+    kind: SymbolKind
+    name: str
+    start_line: int
+    end_line: int
+    nesting: int = 0
+    parent: str | None = None
+    complexity: int | None = None
+    documented: bool | None = None
+
+
+class Score(Wire):
+    """A figure from 0 (worst) to 1 (best), or None with the reason why there is none.
+
+    `inputs` are the figures the formula read, so that a person can check the value.
+    """
+
+    value: Annotated[float, Field(ge=0, le=1)] | None
+    reason: str | None = None
+    inputs: dict[str, float] = Field(default_factory=dict)
+
+
+class Scores(Wire):
+    """The four scores; formulas in docs/intelligence.md."""
+
+    quality: Score
+    complexity: Score
+    maintainability: Score
+    documentation: Score
+
+
+class FileAnalysis(Wire):
+    """What reading one file's bytes yields; knows nothing of projects or events."""
+
+    language: str | None
+    is_binary: bool
+    encoding: str | None
+    lines: LineCounts | None
+    symbols: tuple[Symbol, ...] = ()
+    imports: tuple[str, ...] = ()
+    max_complexity: int | None = None
+    scores: Scores
+    maturity: Maturity | None
+    maturity_reason: str | None = None
+    recommendations: tuple[str, ...] = ()
+    parse_errors: int = 0
+    truncated: tuple[str, ...] = ()
+    analyzer_version: str
+
+
+class FileIntelligence(Wire):
+    """The record of one file: identity, where its bytes came from, and the analysis.
+
+    Identity for idempotence: (project, path, checksum, analyzer_version). `checksum` is the SHA-256
+    the consumer computed; `checksum_verified` says whether the event let it be checked.
+    """
+
+    project: str
+    path: AnyText
+    checksum: str
+    checksum_verified: bool
+    size_bytes: int
+    content_source: str
+    correlation_id: str | None = None
+    generated_at: datetime
+    analysis: FileAnalysis
+
+
+class BridgeIntelligenceRequest(Wire):
+    """Ask for one file's intelligence; `content` is preferred, `file_path` is the v1 fallback."""
+
+    file_path: AnyText
+    project_name: str = "default"
+    project_path: AnyText | None = None
+    language: str | None = None
+    content: str | None = None
+    content_encoding: ContentEncoding = "utf-8"
+    content_strategy: str | None = None
+    checksum: str | None = None
+    correlation_id: str | None = None
+
+
+class BridgeIntelligenceResponse(Wire):
+    """The record, or the failure's reason; exactly one is set."""
+
+    success: bool
+    intelligence: FileIntelligence | None = None
+    error_reason: str | None = None
+    error: str | None = None
+
+
+class FileIntelligenceGenerated(Timestamped):
+    """The per-file results event; keyed by project and path, so a compacted topic is a table."""
+
+    schema_version: Literal["1.0.0"] = "1.0.0"
+    payload: FileIntelligence

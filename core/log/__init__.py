@@ -1,0 +1,1 @@
+"""The event log: one protocol, two adapters, and the tracking of offsets."""

@@ -1,0 +1,1 @@
+"""What is in a repository: listing, reading and classifying files."""
