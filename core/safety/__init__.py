@@ -1,0 +1,1 @@
+"""Every untrusted string goes through one of these modules: display, path, redact, url."""
