@@ -10,7 +10,17 @@ from pydantic import Field
 from core.events.common import AnyText, ContentEncoding, Timestamped, Wire
 
 SymbolKind = Literal[
-    "class", "interface", "struct", "enum", "trait", "module", "function", "method", "type", "constant", "macro"
+    "class",
+    "interface",
+    "struct",
+    "enum",
+    "trait",
+    "module",
+    "function",
+    "method",
+    "type",
+    "constant",
+    "macro",
 ]
 Maturity = Literal["stub", "early", "developing", "mature"]
 

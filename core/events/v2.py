@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from core.events.common import (
     Wire,
 )
 
-SCHEMA_VERSION = "2.0.0"
+SCHEMA_VERSION: Final = "2.0.0"
 
 # Which fields carry a file under each strategy: (required, optional).
 STRATEGY_FIELDS: dict[ContentStrategy, tuple[frozenset[str], frozenset[str]]] = {
@@ -76,7 +76,9 @@ class FileV2(Wire):
             raise ValueError(f"{self.content_strategy} needs {', '.join(sorted(missing))}")
         if foreign := present - required - optional:
             raise ValueError(f"{self.content_strategy} does not carry {', '.join(sorted(foreign))}")
-        if self.checksum is None and (self.content_strategy is not ContentStrategy.GIT_REFERENCE or not self.git_blob):
+        if self.checksum is None and (
+            self.content_strategy is not ContentStrategy.GIT_REFERENCE or not self.git_blob
+        ):
             raise ValueError("checksum is required unless a git_reference carries git_blob")
         return self
 
@@ -105,7 +107,9 @@ class PayloadV2(Wire):
             return data
         default = data.get("content_strategy") or ContentStrategy.INLINE
         files = [
-            {**file, "content_strategy": default} if isinstance(file, dict) and not file.get("content_strategy") else file
+            {**file, "content_strategy": default}
+            if isinstance(file, dict) and not file.get("content_strategy")
+            else file
             for file in data["files"]
         ]
         return {**data, "files": files}

@@ -81,7 +81,9 @@ class PartitionLag:
     @property
     def lag(self) -> int:
         """Messages not yet committed."""
-        return max(0, self.end - max(self.begin, self.committed if self.committed is not None else self.begin))
+        return max(
+            0, self.end - max(self.begin, self.committed if self.committed is not None else self.begin)
+        )
 
 
 RevokedHandler = Callable[[frozenset[TopicPartition]], Awaitable[None]]
@@ -137,7 +139,9 @@ class EventLog(Protocol):
         """The largest value, with key and headers, that `topic` accepts, in bytes."""
         ...
 
-    async def publish(self, topic: str, messages: Sequence[OutgoingMessage]) -> Sequence[Position | PublishFailure]:
+    async def publish(
+        self, topic: str, messages: Sequence[OutgoingMessage]
+    ) -> Sequence[Position | PublishFailure]:
         """Publish; one answer per message in order. A position means durable.
 
         A message over the limit is a `PublishFailure` with `MessageTooLarge`; the others still go.
@@ -161,7 +165,9 @@ class EventLog(Protocol):
         """The topics that exist."""
         ...
 
-    def browse(self, topic: str, *, limit: int | None = None, newest_first: bool = False) -> AsyncIterator[LogMessage]:
+    def browse(
+        self, topic: str, *, limit: int | None = None, newest_first: bool = False
+    ) -> AsyncIterator[LogMessage]:
         """Read `topic` outside any group, from its oldest to its present end (or backwards)."""
         ...
 

@@ -1,0 +1,1 @@
+"""Unpack files: each fetcher mirrors the strategy of the same name."""

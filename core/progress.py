@@ -1,0 +1,174 @@
+"""What happens in a run, as events: the one stream that CLI, TUI, journal and metrics read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.events.common import ContentStrategy
+
+
+@dataclass(frozen=True, slots=True)
+class FilesScanned:
+    """More files were listed and read."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileSkipped:
+    """A file is not published; `is_fault` where the user would expect it to be."""
+
+    path: str
+    reason: str
+    detail: str
+    is_fault: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FilesUnchanged:
+    """Files that the manifest proves published already."""
+
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilesPacked:
+    """Files packed under one strategy; `seconds` is the time it took."""
+
+    strategy: ContentStrategy
+    files: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPublished:
+    """The log acknowledged a batch. Sizes are bytes, `seconds` from send to acknowledgement."""
+
+    batch_id: int
+    files: int
+    bytes: int
+    encoded_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRefused:
+    """The log did not acknowledge a batch; its files are unpublished."""
+
+    batch_id: int
+    files: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesDeleted:
+    """Deletions published."""
+
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceived:
+    """The consumer took a batch from the log."""
+
+    topic: str
+    partition: int
+    offset: int
+    project: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileResolved:
+    """A file's bytes arrived and were verified, from `source`, after `attempts` tries."""
+
+    path: str
+    source: str
+    bytes: int
+    seconds: float
+    attempts: int = 1
+    fallback_from: str | None = None
+    cache_hit: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnalyzed:
+    """A file's record is durable."""
+
+    project: str
+    path: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """A file yields no record; it goes to the dead-letter topic."""
+
+    project: str
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackUsed:
+    """Another strategy or source stood in; `cause` is the stable reason of the first one's failure."""
+
+    side: str
+    wanted: str
+    used: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """An event or the failed files of one went to the dead-letter topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    files: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFinished:
+    """A batch is done: results durable, its offset may be committed."""
+
+    topic: str
+    partition: int
+    offset: int
+    indexed: int
+    failed: int
+    skipped: int
+    deleted: int
+    seconds: float
+
+
+RunEvent = (
+    FilesScanned
+    | FileSkipped
+    | FilesUnchanged
+    | FilesPacked
+    | BatchPublished
+    | BatchRefused
+    | FilesDeleted
+    | BatchReceived
+    | FileResolved
+    | FileAnalyzed
+    | FileFailed
+    | FallbackUsed
+    | DeadLettered
+    | BatchFinished
+)
+
+Listener = Callable[[RunEvent], None]
+
+
+def ignore(_event: RunEvent) -> None:
+    """A listener for callers that want none."""

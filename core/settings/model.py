@@ -1,0 +1,168 @@
+"""The whole of the settings, and how they are read."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import ConfigurationError
+from core.settings.option import Option, Provenance, option, options_of
+from core.settings.sections import AgentSettings, LogSettings, PublishSettings
+
+Values = dict[str, Any]
+
+
+class Settings(BaseSettings):
+    """Every setting, validated. Build it with `load`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    home: Path | None = option(None, "directory of all state; default: the platform's directories")
+    publish: PublishSettings = Field(default_factory=PublishSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    agent: AgentSettings = Field(default_factory=AgentSettings)
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, init_settings: Any, **_others: Any) -> Any:  # type: ignore[override]
+        """Only what `load` merged: pydantic-settings reads nothing behind its back."""
+        return (init_settings,)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where logs, indexes and state live."""
+        return self.home / "data" if self.home else platformdirs.user_data_path("archon", appauthor=False)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where what can be fetched again lives."""
+        return self.home / "cache" if self.home else platformdirs.user_cache_path("archon", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings with the file they were read from and each value's provenance."""
+
+    settings: Settings
+    config_file: Path | None
+    provenance: tuple[Provenance, ...]
+
+
+def options() -> list[Option]:
+    """Every option there is."""
+    return list(options_of(Settings))
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    config_file: Path | None = None,
+) -> Loaded:
+    """Read the settings.
+
+    `flags` maps dotted keys (`publish.batch_size`) to values; None means not given. The file is
+    `config_file`, else `$ARCHON_CONFIG`, else archon.toml in `$ARCHON_HOME` or the user's configuration
+    directory. The working directory is not searched: it may be a stranger's repository.
+    Raises `ConfigurationError` naming the setting and where its value came from.
+    """
+    environ = os.environ if environ is None else environ
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    path = _find_config(given, environ, config_file)
+    toml = _read_toml(path) if path else {}
+    environment, names = _from_environment(environ)
+    try:
+        settings = Settings(**_overlay(_overlay(toml, environment), given))
+    except ValidationError as error:
+        raise _explain(error, given, names, path) from None
+    provenance = tuple(
+        Provenance(item, _get(settings, item), _source_of(item, given, names, toml, path))
+        for item in options()
+    )
+    return Loaded(settings, path, provenance)
+
+
+def _find_config(flags: Mapping[str, Any], environ: Mapping[str, str], explicit: Path | None) -> Path | None:
+    if explicit or environ.get("ARCHON_CONFIG"):
+        path = explicit or Path(environ["ARCHON_CONFIG"])
+        if not path.is_file():
+            raise ConfigurationError(
+                f"there is no configuration file {path}", hint="see --config and ARCHON_CONFIG"
+            )
+        return path
+    home = flags.get("home") or environ.get("ARCHON_HOME")
+    directory = Path(home) if home else platformdirs.user_config_path("archon", appauthor=False)
+    return path if (path := directory / "archon.toml").is_file() else None
+
+
+def _read_toml(path: Path) -> Values:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[Values, dict[str, str]]:
+    """Values by dotted key, and for each the variable that gave it."""
+    values: Values = {}
+    names: dict[str, str] = {}
+    for item in options():
+        if name := next((name for name in item.env if environ.get(name)), None):
+            values[item.key] = environ[name]
+            names[item.key] = name
+    return values, names
+
+
+def _overlay(nested: Mapping[str, Any], flat: Mapping[str, Any]) -> Values:
+    """`nested` with the dotted keys of `flat` set in it."""
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in nested.items()}
+    for key, value in flat.items():
+        section, _, field = key.rpartition(".")
+        table = result.setdefault(section, {}) if section else result
+        if isinstance(table, dict):  # a table spelled as a value is validation's to report
+            table[field] = value
+    return result
+
+
+def _get(settings: Settings, item: Option) -> Any:
+    return getattr(getattr(settings, item.section) if item.section else settings, item.field)
+
+
+def _source_of(
+    item: Option, flags: Mapping[str, Any], names: Mapping[str, str], toml: Values, path: Path | None
+) -> str:
+    if item.key in flags:
+        return f"flag {item.flag}"
+    if item.key in names:
+        return f"environment {names[item.key]}"
+    table = toml.get(item.section, {}) if item.section else toml
+    return str(path) if isinstance(table, dict) and item.field in table else "default"
+
+
+def _explain(
+    error: ValidationError, flags: Mapping[str, Any], names: Mapping[str, str], path: Path | None
+) -> ConfigurationError:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        return ConfigurationError(
+            f"{path or 'archon.toml'}: there is no setting {key}", hint="archon-agent config show"
+        )
+    known = {item.key: item for item in options()}
+    where = (
+        f"flag {known[key].flag}"
+        if key in flags
+        else f"environment {names[key]}"
+        if key in names
+        else str(path)
+    )
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if key in known and known[key].secret else f" (given: {first['input']!r})"
+    return ConfigurationError(f"{where}: {key}: {message}{shown}")

@@ -1,0 +1,123 @@
+"""How a setting is declared: once, and rendered as flag, environment variable, toml key and docs row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic.config import JsonDict
+
+# 1 KB is 1,024 bytes everywhere: the contract's "100 KB" is 102,400 bytes.
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$", re.IGNORECASE)
+
+
+def parse_size(value: object) -> object:
+    """Bytes from `102400`, `100KB`, `100 KiB`, `1.5MB`; anything else is left to the field's validation."""
+    if isinstance(value, str):
+        if not (match := _SIZE.match(value)):
+            raise ValueError("give a size such as 102400, 100KB or 1MiB")
+        return int(float(match[1]) * _UNITS[match[2].lower()])
+    return value
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `500ms`, `5m`, `24h`, `30d`."""
+    if isinstance(value, str):
+        if not (match := _DURATION.match(value)):
+            raise ValueError("give a duration such as 30s, 5m or 24h")
+        return float(match[1]) * _SECONDS[(match[2] or "").lower()]
+    return value
+
+
+def parse_list(value: object) -> object:
+    """A list from comma-separated text."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+StringList = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+
+
+class Section(BaseModel):
+    """A table of archon.toml."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002 - the word every option library uses
+    *,
+    flag: str | None = None,
+    env: tuple[str, ...] = (),
+    secret: bool = False,
+) -> Any:
+    """Declare a setting. `flag` defaults to `<section>-<field>`; `env` are further variable names.
+
+    `secret` masks the value wherever settings are shown.
+    """
+    extra: JsonDict = {"flag": flag, "env": list(env), "secret": secret}
+    if isinstance(default, list | dict):
+        return Field(
+            default_factory=lambda: type(default)(default), description=help, json_schema_extra=extra
+        )
+    return Field(default, description=help, json_schema_extra=extra, validate_default=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A declared setting under all its names."""
+
+    section: str | None
+    field: str
+    flag: str
+    env: tuple[str, ...]
+    help: str
+    secret: bool
+    default: Any
+    annotation: Any
+
+    @property
+    def key(self) -> str:
+        """Its dotted name, as in archon.toml."""
+        return f"{self.section}.{self.field}" if self.section else self.field
+
+
+def options_of(model: type[BaseModel], section: str | None = None) -> Iterator[Option]:
+    """Every option of a settings model, sections included, in declaration order."""
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from options_of(info.annotation, name)
+            continue
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        flag = str(extra.get("flag") or "-".join(filter(None, [section, name])).replace("_", "-"))
+        own = "ARCHON_" + flag.upper().replace("-", "_")
+        aliases = extra.get("env") or []
+        assert isinstance(aliases, list)  # noqa: S101 - narrows pydantic's JSON type
+        yield Option(
+            section=section,
+            field=name,
+            flag=f"--{flag}",
+            env=(own, *map(str, aliases)),
+            help=info.description or "",
+            secret=bool(extra.get("secret")),
+            default=info.get_default(call_default_factory=True, validated_data={}),
+            annotation=info.annotation,
+        )
+
+
+class Provenance(NamedTuple):
+    """A setting's value and where it came from: `flag`, `environment NAME`, `archon.toml`, `default`."""
+
+    option: Option
+    value: Any
+    source: str

@@ -1,0 +1,53 @@
+"""The sections of archon.toml that the main job needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.events.topics import CONSUMER_GROUP, REQUEST_TOPICS
+from core.settings.option import Duration, Section, Size, StringList, option
+
+StrategyChoice = Literal["auto", "inline", "object_storage", "git_reference"]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class PublishSettings(Section):
+    """What the publisher packs and how."""
+
+    content_strategy: StrategyChoice = option("auto", "how file contents travel", flag="content-strategy")
+    inline_size_limit: Size = option(
+        "100KB", "largest raw file sent inline, inclusive", flag="inline-size-limit"
+    )
+    batch_size: Positive = option(100, "most files in one event", flag="batch-size")
+    max_batch_bytes: Size = option("5MiB", "largest encoded event", flag="max-batch-bytes")
+    include_tests: bool = option(True, "publish test files too", flag="include-tests")
+    include_untracked: bool = option(
+        False, "publish files Git does not track and does not ignore", flag="include-untracked"
+    )
+
+
+class LogSettings(Section):
+    """Which topics and group; the log itself is Kafka where `kafka.servers` is set, else embedded."""
+
+    topics: StringList = option(
+        ",".join(REQUEST_TOPICS),
+        "request topics that the agent consumes, comma-separated",
+        flag="topics",
+    )
+    group: str = option(CONSUMER_GROUP, "consumer group", flag="group")
+    partitions: Positive = option(4, "partitions of a topic that the embedded log creates")
+
+
+class AgentSettings(Section):
+    """How `archon-agent run` works through the log."""
+
+    files_in_flight: Positive = option(512, "most files being resolved or analysed at once")
+    bytes_in_flight: Size = option("64MiB", "most content bytes held at once")
+    workers: Annotated[int, Field(ge=0)] = option(0, "analysis processes; 0 is one per core")
+    parse_deadline: Duration = option("20s", "longest analysis of one file")
+    grace: Duration = option("25s", "time to finish what is in flight after SIGTERM")
+    attempts: Positive = option(3, "attempts at a retryable failure before the dead letter")
+    file_deadline: Duration = option("60s", "total time to resolve one file, retries included")
+    index: bool = option(True, "write records to the local results index", flag="index")

@@ -1,0 +1,1 @@
+"""Pack files: each strategy mirrors the fetcher of the same name."""
