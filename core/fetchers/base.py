@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
 
 from core.errors import ArchonError
 from core.events.request import Carrier, IndexRequest, RequestedFile
 
+HELD_LIMIT: Final = 8 << 20
+"""Bytes; a larger file is handed on as a `StoredFile`, so that memory does not grow with it."""
+
+HEAD_BYTES: Final = 1 << 20
+"""Bytes of a larger file that are held all the same, for whoever is content with its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A whole file on disk, its checksum proven. `path` is readable while this object is referenced.
+
+    `keep` is whatever holds the file in place; it lets go when it is collected.
+    """
+
+    path: Path
+    size: int
+    checksum: str
+    keep: object = field(default=None, repr=False, compare=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file's bytes, not yet verified against the event. `cache_hit` is None where there is no cache."""
+    """A file's bytes. `cache_hit` is None where there is no cache.
+
+    `content` is the whole file, or its first `HEAD_BYTES` where it is over `HELD_LIMIT` and `whole` is
+    set. `checksum` is the `sha256:<hex>` that the fetcher has proven; None leaves it to the resolver.
+    """
 
     content: bytes
     cache_hit: bool | None = None
     attempts: int = 1
     wire_bytes: int = 0
+    whole: StoredFile | None = None
+    checksum: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.whole.size if self.whole else len(self.content)
 
 
 class Fetcher(Protocol):
