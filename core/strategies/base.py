@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from core.events.common import ContentStrategy
+from core.events.v2 import FileV2
 from core.repository.facts import FileFacts, GitState, Repository
 
 
@@ -36,9 +38,13 @@ class SourceFile:
 
 
 class Strategy(Protocol):
-    """Packs files one way."""
+    """Packs files one way.
+
+    `is_pure`: packing needs nothing but the content, so a plan packs to know the exact size.
+    """
 
     name: ContentStrategy
+    is_pure: bool
 
     async def prepare(self, context: PublishContext) -> dict[str, Any]:
         """Once per run: check the backend and give the payload fields it needs (`git_url`, …).
@@ -59,3 +65,21 @@ class Strategy(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any]) -> FileV2:
+    """The wire form of a packed file. `fields` are what `Strategy.pack` returned; they may hold a checksum
+    that only packing learned.
+    """
+    entry = facts.entry
+    modified = None if entry.mtime_ns is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC)
+    common = {
+        "relative_path": entry.path,
+        "language": facts.language,
+        "size_bytes": entry.size,
+        "last_modified": modified,
+        "checksum": facts.checksum,
+        "content_strategy": strategy,
+        "git_blob": entry.blob,
+    }
+    return FileV2(**(common | fields))

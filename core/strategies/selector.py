@@ -1,0 +1,70 @@
+"""Which of the feasible strategies carries a file: the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.events.common import ContentStrategy
+from core.repository.facts import FileFacts
+from core.strategies.base import Feasibility
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A strategy to try, and why it and not another."""
+
+    strategy: ContentStrategy
+    why: str
+
+
+class Selector(Protocol):
+    """Ranks the feasible strategies of a file."""
+
+    name: str
+
+    def rank(
+        self,
+        facts: FileFacts,
+        verdicts: Mapping[ContentStrategy, Feasibility],
+        wanted: ContentStrategy | None,
+    ) -> Sequence[Choice]:
+        """Feasible strategies, best first; empty where none is. `wanted` is the user's explicit choice."""
+        ...
+
+
+class RuleSelector:
+    """The design's rules: an explicit choice, then inline, then a Git reference, then object storage.
+
+    `preferred` comes first of all where the source makes it natural: a Git URL is ingested by reference.
+    """
+
+    name = "rules"
+
+    def __init__(self, preferred: ContentStrategy | None = None) -> None:
+        self._order = (ContentStrategy.INLINE, ContentStrategy.GIT_REFERENCE, ContentStrategy.OBJECT_STORAGE)
+        if preferred:
+            self._order = (preferred, *(name for name in self._order if name is not preferred))
+
+    def rank(
+        self,
+        facts: FileFacts,
+        verdicts: Mapping[ContentStrategy, Feasibility],
+        wanted: ContentStrategy | None,
+    ) -> Sequence[Choice]:
+        choices = [
+            Choice(name, verdict.why)
+            for name in self._order
+            if (verdict := verdicts.get(name)) and verdict.feasible
+        ]
+        if wanted is None or not choices:
+            return choices
+        explicit = next((choice for choice in choices if choice.strategy is wanted), None)
+        if explicit:
+            others = [choice for choice in choices if choice is not explicit]
+            return [Choice(wanted, f"chosen; {explicit.why}"), *others]
+        refusal = verdicts[wanted].why if wanted in verdicts else "not configured"
+        return [
+            Choice(choice.strategy, f"{choice.why}; {wanted} not possible: {refusal}") for choice in choices
+        ]
