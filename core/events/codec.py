@@ -82,6 +82,15 @@ def decode_request(value: bytes | None) -> IndexRequest:
     )
 
 
+def keep_files(value: bytes, indexes: Sequence[int]) -> bytes:
+    """The event with only these of its files and without deletions, all else as it came."""
+    data = from_json(value)
+    payload = data["payload"]
+    payload["files"] = [payload["files"][index] for index in indexes]
+    payload.pop("deleted_files", None)
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
 def _expect(kind: object, expected: str) -> None:
     if kind != expected:
         raise InvalidEvent(f"event type {kind!r}, expected {expected}")

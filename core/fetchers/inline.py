@@ -1,0 +1,49 @@
+"""Inline: the bytes are in the event."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+
+from core.errors import ArchonError, ContentMissing, InvalidEvent
+from core.events.request import Carrier, IndexRequest, RequestedFile
+from core.fetchers.base import Fetched
+
+
+class InlineFetcher:
+    """Decodes what `core.strategies.inline` encoded."""
+
+    carrier = Carrier.INLINE
+
+    def refuses(self, request: IndexRequest, file: RequestedFile) -> str | None:
+        return "the event carries no content" if file.content is None else None
+
+    async def fetch_many(
+        self, request: IndexRequest, files: Sequence[RequestedFile]
+    ) -> Sequence[Fetched | ArchonError]:
+        return [self._fetch(file) for file in files]
+
+    def _fetch(self, file: RequestedFile) -> Fetched | ArchonError:
+        if file.content is None:
+            return ContentMissing("the event carries no content")
+        try:
+            return Fetched(decode_content(file.content, file.content_encoding))
+        except InvalidEvent as error:
+            return error
+
+    async def close(self) -> None: ...
+
+
+def decode_content(content: str, encoding: str | None) -> bytes:
+    """The bytes of wire content. Raises `InvalidEvent` where content and encoding contradict each other."""
+    try:
+        match encoding:
+            case "base64":
+                return base64.b64decode(content, validate=True)
+            case "latin-1":
+                return content.encode("latin-1")
+            case _:
+                return content.encode("utf-8")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidEvent(f"content is not {encoding or 'utf-8'}: {error}") from None

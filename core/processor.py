@@ -1,0 +1,297 @@
+"""One request, from message to durable results: decode, resolve, analyse, store, tell."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import uuid4
+
+from core.dead_letters import DeadLetters
+from core.errors import AnalysisFailed, ArchonError, InvalidEvent, RetryableError
+from core.events.codec import decode_request, keep_files, to_json
+from core.events.common import Source, Timestamped
+from core.events.intelligence import FileAnalysis, FileIntelligence
+from core.events.outcome import (
+    BatchCompleted,
+    BatchFailed,
+    FileFailure,
+    IndexProjectCompleted,
+    IndexProjectFailed,
+)
+from core.events.request import IndexRequest, RequestedFile
+from core.events.topics import COMPLETED, FAILED
+from core.fetchers.resolver import Resolved, Resolver
+from core.intelligence.base import FileToAnalyze
+from core.log.base import EventLog, LogMessage, OutgoingMessage, PublishFailure
+from core.progress import (
+    BatchFinished,
+    BatchReceived,
+    DeadLettered,
+    FileAnalyzed,
+    FileFailed,
+    Listener,
+    ignore,
+)
+from core.repository.classify import is_test_path
+from core.results.base import BatchResult, ResultSink
+from core.safety.redact import scrub
+
+logger = logging.getLogger(__name__)
+
+
+class Analyzer(Protocol):
+    """Makes analyses; `core.intelligence.generator` implements it."""
+
+    async def analyze_many(
+        self, files: Sequence[FileToAnalyze]
+    ) -> Sequence[FileAnalysis | AnalysisFailed]: ...
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What became of one message's files. `indexed + failed + skipped` is their number."""
+
+    indexed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    dead_lettered: int = 0
+    by_source: Counter[str] = field(default_factory=Counter)
+
+
+Backoff = Callable[[int], Awaitable[None]]
+
+
+async def backoff(attempt: int) -> None:
+    """Sleep before attempt `attempt + 1`: 0.2 s, doubling, at most 10 s."""
+    await asyncio.sleep(min(10.0, 0.1 * 2**attempt))
+
+
+class RequestProcessor:
+    """Processes messages of the request topics. Every file ends as a result, a skip or a dead letter."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        resolver: Resolver,
+        analyzer: Analyzer,
+        sinks: Sequence[ResultSink],
+        dead_letters: DeadLetters,
+        source: Source,
+        *,
+        listener: Listener = ignore,
+        wait: Backoff = backoff,
+        attempts: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`attempts` bounds how often durable steps are tried; None is for ever, as a service must."""
+        self._log = log
+        self._resolver = resolver
+        self._analyzer = analyzer
+        self._sinks = sinks
+        self._dead_letters = dead_letters
+        self._source = source
+        self._tell = listener
+        self._wait = wait
+        self._attempts = attempts
+        self._clock = clock
+        self.blocked: str | None = None
+
+    async def process(self, message: LogMessage) -> BatchOutcome:
+        """Returns when everything the message asked for is durable.
+
+        Raises `RetryableError` only where a durable step failed `attempts` times: then its offset must
+        not be committed.
+        """
+        started = self._clock()
+        try:
+            request = decode_request(message.value)
+        except InvalidEvent as error:
+            await self._bury(message, error, stage="decode", files=0)
+            return BatchOutcome(dead_lettered=1)
+        self._tell(
+            BatchReceived(
+                message.topic, message.partition, message.offset, request.project_name, len(request.files)
+            )
+        )
+        outcome = BatchOutcome(deleted=len(request.deleted_files))
+        records, failures = await self._make_records(request, outcome)
+        await self._durably(
+            "results", lambda: self._store(BatchResult(request, records, request.deleted_files))
+        )
+        if failures:
+            await self._bury_files(message, request, failures)
+            outcome.dead_lettered += 1
+        await self._durably("outcome", lambda: self._announce(message, request, outcome, failures, started))
+        for record in records:
+            self._tell(FileAnalyzed(record.project, record.path, record.size_bytes, 0.0))
+        self._tell(
+            BatchFinished(
+                message.topic,
+                message.partition,
+                message.offset,
+                outcome.indexed,
+                outcome.failed,
+                outcome.skipped,
+                outcome.deleted,
+                self._clock() - started,
+            )
+        )
+        return outcome
+
+    async def _make_records(
+        self, request: IndexRequest, outcome: BatchOutcome
+    ) -> tuple[list[FileIntelligence], dict[int, ArchonError]]:
+        """Records, and the errors of the other files by their index in the request."""
+        wanted = [
+            (index, file)
+            for index, file in enumerate(request.files)
+            if request.include_tests or not is_test_path(file.relative_path)
+        ]
+        outcome.skipped = len(request.files) - len(wanted)
+        failures: dict[int, ArchonError] = {}
+        resolved: list[tuple[int, Resolved]] = []
+        answers = await self._resolver.resolve(request, [file for _, file in wanted])
+        for (index, _), answer in zip(wanted, answers, strict=True):
+            if isinstance(answer, Resolved):
+                resolved.append((index, answer))
+            else:
+                failures[index] = answer.error
+        analyses = await self._analyzer.analyze_many(
+            [FileToAnalyze(got.file.relative_path, got.content, got.file.language) for _, got in resolved]
+        )
+        now = datetime.now(UTC)
+        records: list[FileIntelligence] = []
+        for (index, got), analysis in zip(resolved, analyses, strict=True):
+            if isinstance(analysis, AnalysisFailed):
+                failures[index] = analysis
+                continue
+            outcome.by_source[got.source] += 1
+            records.append(_record(request, got, analysis, now))
+        outcome.indexed = len(records)
+        outcome.failed = len(failures)
+        for index, error in failures.items():
+            path = request.files[index].relative_path
+            self._tell(FileFailed(request.project_name, path, error.reason, scrub(str(error))))
+        return records, failures
+
+    async def _store(self, result: BatchResult) -> None:
+        for sink in self._sinks:
+            await sink.write(result)
+
+    async def _bury_files(
+        self, message: LogMessage, request: IndexRequest, failures: dict[int, ArchonError]
+    ) -> None:
+        """Dead-letter an event of just the failed files; the rest of the batch counts."""
+        indexes = sorted(failures)
+        whole = len(indexes) == len(request.files) and not request.deleted_files
+        value = None if whole else keep_files(message.value or b"", indexes)
+        error = failures[indexes[0]]
+        stage = "analyze" if isinstance(error, AnalysisFailed) else "resolve"
+        await self._bury(message, error, stage=stage, files=len(indexes), value=value)
+
+    async def _bury(
+        self, message: LogMessage, error: ArchonError, *, stage: str, files: int, value: bytes | None = None
+    ) -> None:
+        await self._durably(
+            "dead letter", lambda: self._dead_letters.put(message, error, stage=stage, value=value)
+        )
+        text = scrub(str(error))
+        self._tell(DeadLettered(message.topic, message.partition, message.offset, files, error.reason, text))
+        logger.warning("dead-lettered %s/%s/%s: %s", message.topic, message.partition, message.offset, text)
+
+    async def _durably(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a step that must not be lost until it succeeds; `blocked` says so meanwhile."""
+        attempt = 0
+        while True:
+            try:
+                await step()
+            except RetryableError as error:
+                attempt += 1
+                self.blocked = f"{what}: {scrub(str(error))}"
+                if self._attempts is not None and attempt >= self._attempts:
+                    raise
+                logger.warning("%s cannot be written, attempt %d: %s", what, attempt, self.blocked)
+                await self._wait(attempt)
+            else:
+                self.blocked = None
+                return
+
+    async def _announce(
+        self,
+        message: LogMessage,
+        request: IndexRequest,
+        outcome: BatchOutcome,
+        failures: dict[int, ArchonError],
+        started: float,
+    ) -> None:
+        """Publish the completed event, or the failed one where nothing came of the batch."""
+        told = tuple(_failure(request.files[index], error) for index, error in sorted(failures.items()))
+        event: Timestamped
+        if failures and not (outcome.indexed or outcome.skipped or outcome.deleted):
+            first = next(iter(failures.values()))
+            event = IndexProjectFailed(
+                **self._envelope(request, FAILED),
+                payload=BatchFailed(
+                    project_name=request.project_name,
+                    batch_id=request.batch_id,
+                    error_code=first.reason,
+                    error_message=scrub(str(first)),
+                    files_failed=outcome.failed,
+                    retry_allowed=isinstance(first, RetryableError),
+                    failures=told,
+                ),
+            )
+        else:
+            event = IndexProjectCompleted(
+                **self._envelope(request, COMPLETED),
+                payload=BatchCompleted(
+                    project_name=request.project_name,
+                    batch_id=request.batch_id,
+                    files_discovered=len(request.files),
+                    files_indexed=outcome.indexed,
+                    files_failed=outcome.failed,
+                    files_skipped=outcome.skipped,
+                    files_deleted=outcome.deleted,
+                    processing_time_ms=round((self._clock() - started) * 1000),
+                    by_source=dict(outcome.by_source),
+                    failures=told,
+                ),
+            )
+        (answer,) = await self._log.publish(event.event_type, [OutgoingMessage(message.key, to_json(event))])
+        if isinstance(answer, PublishFailure):
+            raise RetryableError(f"{event.event_type} refuses the outcome: {answer.error}")
+
+    def _envelope(self, request: IndexRequest, kind: str) -> dict[str, object]:
+        return {
+            "event_id": str(uuid4()),
+            "event_type": kind,
+            "correlation_id": request.correlation_id,
+            "causation_id": request.event_id,
+            "timestamp": datetime.now(UTC),
+            "source": self._source,
+        }
+
+
+def _failure(file: RequestedFile, error: ArchonError) -> FileFailure:
+    return FileFailure(path=file.relative_path, reason=error.reason, message=scrub(str(error)))
+
+
+def _record(request: IndexRequest, got: Resolved, analysis: FileAnalysis, now: datetime) -> FileIntelligence:
+    return FileIntelligence.model_construct(
+        project=request.project_name,
+        path=got.file.relative_path,
+        checksum=got.checksum,
+        checksum_verified=got.verified,
+        size_bytes=len(got.content),
+        content_source=got.source.value,
+        correlation_id=request.correlation_id,
+        generated_at=now,
+        analysis=analysis,
+    )

@@ -1,0 +1,459 @@
+"""Plan -> batches -> log, and the summary of what became of every file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from core.errors import ArchonError, BackendUnavailable, MessageTooLarge
+from core.events.codec import encode_file, encode_request, to_json
+from core.events.common import AnyText, ContentStrategy, Source
+from core.events.topics import REQUESTED_V2
+from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, PayloadV2
+from core.log.base import EventLog, OutgoingMessage, PublishFailure
+from core.planner import PlanItem, PlannedFile, Unchanged
+from core.progress import (
+    BatchPublished,
+    BatchRefused,
+    FallbackUsed,
+    FilesDeleted,
+    FileSkipped,
+    FilesPacked,
+    FilesScanned,
+    FilesUnchanged,
+    Listener,
+    ignore,
+)
+from core.repository.facts import FileFacts, Skip, SkipReason
+from core.strategies.base import PublishContext, SourceFile, Strategy, wire_file
+from core.strategies.selector import Choice
+
+BATCHES_IN_FLIGHT = 4
+PACKS_IN_FLIGHT = 16
+# Room in a message for its key, headers and the log's own framing, in bytes.
+MESSAGE_OVERHEAD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A file ready for the wire: its encoded form, and what is needed to pack it again another way."""
+
+    facts: FileFacts
+    strategy: ContentStrategy
+    encoded: bytes
+    checksum: str | None
+    content: bytes | None
+    others: Sequence[Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files of one event. `encoded_bytes` counts the files' JSON and their commas."""
+
+    files: tuple[PackedFile, ...]
+    encoded_bytes: int
+
+    @property
+    def raw_bytes(self) -> int:
+        return sum(file.facts.size for file in self.files)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The batch as two, for a log that refused it as too large."""
+        middle = len(self.files) // 2
+        return Batch.of(self.files[:middle]), Batch.of(self.files[middle:])
+
+    @classmethod
+    def of(cls, files: Iterable[PackedFile]) -> Batch:
+        whole = tuple(files)
+        return cls(whole, sum(len(file.encoded) + 1 for file in whole))
+
+
+class BatchProcessor:
+    """Packs files greedily into batches of at most `max_files` files and `max_bytes` encoded bytes.
+
+    A file over `max_bytes` on its own is the caller's to keep out.
+    """
+
+    def __init__(self, max_files: int, max_bytes: int) -> None:
+        self._max_files = max_files
+        self._max_bytes = max_bytes
+        self._files: list[PackedFile] = []
+        self._bytes = 0
+
+    def add(self, file: PackedFile) -> Batch | None:
+        """Take a file; the batch that is full because of it, if any."""
+        size = len(file.encoded) + 1
+        full = self.flush() if self._files and self._bytes + size > self._max_bytes else None
+        self._files.append(file)
+        self._bytes += size
+        if full is None and len(self._files) >= self._max_files:
+            return self.flush()
+        return full
+
+    def flush(self) -> Batch | None:
+        """What has gathered, or None."""
+        batch = Batch(tuple(self._files), self._bytes) if self._files else None
+        self._files, self._bytes = [], 0
+        return batch
+
+
+class Manifest(Protocol):
+    """What of a project the log has acknowledged."""
+
+    def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
+        """These files are published, with these checksums."""
+        ...
+
+    def missing(self) -> Sequence[str]:
+        """Recorded paths that this run did not meet."""
+        ...
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """These deletions are published."""
+        ...
+
+
+@dataclass(slots=True)
+class StrategyTotals:
+    """Files and raw bytes published one way."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class IngestSummary:
+    """What became of a repository's files; `to_json` is the published shape of `ingest --json`."""
+
+    project_name: str
+    files_discovered: int = 0
+    files_published: int = 0
+    files_unchanged: int = 0
+    files_deleted: int = 0
+    files_unpublished: int = 0
+    skipped: list[Skip] = field(default_factory=list)
+    by_strategy: dict[ContentStrategy, StrategyTotals] = field(default_factory=dict)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    bytes: int = 0
+    largest_message_bytes: int = 0
+    duration_s: float = 0.0
+    interrupted: bool = False
+    refusal: str | None = None
+
+    @property
+    def faults(self) -> list[Skip]:
+        """Skips that the user has to know of."""
+        return [skip for skip in self.skipped if skip.reason.is_fault]
+
+    def to_json(self) -> dict[str, Any]:
+        """The published shape, with `files_unpublished`, `fallbacks` and `interrupted` beside it."""
+        return {
+            "project_name": self.project_name,
+            "files_discovered": self.files_discovered,
+            "files_published": self.files_published,
+            "files_unchanged": self.files_unchanged,
+            "files_deleted": self.files_deleted,
+            "files_skipped": len(self.skipped),
+            "files_unpublished": self.files_unpublished,
+            "skipped": [
+                {"path": skip.path, "reason": skip.reason, "detail": skip.detail or skip.reason.sentence}
+                for skip in self.skipped
+            ],
+            "by_strategy": {
+                name: {"files": totals.files, "bytes": totals.bytes}
+                for name, totals in self.by_strategy.items()
+            },
+            "fallbacks": dict(self.fallbacks),
+            "batches": self.batches,
+            "bytes": self.bytes,
+            "largest_message_bytes": self.largest_message_bytes,
+            "duration_ms": round(self.duration_s * 1000),
+            "interrupted": self.interrupted,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRules:
+    """Limits and flags of a run. Sizes are bytes of the encoded message."""
+
+    source: Source
+    batch_size: int = 100
+    max_batch_bytes: int = 5 << 20
+    topic: str = REQUESTED_V2
+    project_path: AnyText | None = None
+    default_strategy: ContentStrategy = ContentStrategy.INLINE
+    include_tests: bool = True
+    force_reindex: bool = False
+
+
+class Publisher:
+    """Publishes one repository's plan."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        context: PublishContext,
+        strategies: Sequence[Strategy],
+        rules: PublishRules,
+        manifest: Manifest | None = None,
+        listener: Listener = ignore,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._log = log
+        self._context = context
+        self._strategies = {strategy.name: strategy for strategy in strategies}
+        self._rules = rules
+        self._manifest = manifest
+        self._tell = listener
+        self._clock = clock
+        self._correlation_id = str(uuid.uuid4())
+        self._payload: dict[str, Any] = {}
+        self._batch_ids = 0
+        self._summary = IngestSummary(context.project_name)
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._batches = BatchProcessor(rules.batch_size, 0)
+        self._failure: ArchonError | None = None
+
+    @property
+    def correlation_id(self) -> str:
+        """Carried by every event of this run."""
+        return self._correlation_id
+
+    async def publish(
+        self, plan: AsyncIterator[list[PlanItem]], *, stop: asyncio.Event | None = None
+    ) -> IngestSummary:
+        """Publish the plan; every file ends published, unchanged, skipped or (log refused) unpublished.
+
+        After `stop` is set nothing more is read; what is in flight is awaited. Raises `ConfigurationError`
+        or `BackendUnavailable` from a strategy's preparation.
+        """
+        started = self._clock()
+        for strategy in self._strategies.values():
+            self._payload |= await strategy.prepare(self._context)
+        self._batches = BatchProcessor(self._rules.batch_size, self._room())
+        async with aclosing(plan) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if self._failure or (stop and stop.is_set()):
+                    break
+                await self._take(chunk)
+        if stop and stop.is_set():
+            self._summary.interrupted = True
+        if (last := self._batches.flush()) and not self._failure and not self._summary.interrupted:
+            await self._start(last)
+        elif last:
+            self._unpublished(last, "interrupted")
+        await self._drain()
+        if not self._failure and not self._summary.interrupted:
+            await self._publish_deletions()
+        self._summary.duration_s = self._clock() - started
+        return self._summary
+
+    def _room(self) -> int:
+        """Bytes that a message has for files."""
+        return self._rules.max_batch_bytes - len(encode_request(self._event((), ()), ())) - MESSAGE_OVERHEAD
+
+    async def _take(self, chunk: list[PlanItem]) -> None:
+        planned: list[PlannedFile] = []
+        unchanged = 0
+        for item in chunk:
+            if isinstance(item, Skip):
+                self._skip(item)
+            elif isinstance(item, Unchanged):
+                unchanged += 1
+            else:
+                planned.append(item)
+        self._summary.files_discovered += len(chunk)
+        self._summary.files_unchanged += unchanged
+        scanned = sum(item.facts.size for item in planned)
+        self._tell(FilesScanned(len(chunk), scanned))
+        if unchanged:
+            self._tell(FilesUnchanged(unchanged))
+        for packed in await self._pack_all(planned):
+            if batch := self._batches.add(packed):
+                await self._start(batch)
+
+    async def _pack_all(self, planned: Sequence[PlannedFile]) -> list[PackedFile]:
+        """Pack a chunk; what touches a backend runs side by side."""
+        limit = asyncio.Semaphore(PACKS_IN_FLIGHT)
+
+        async def one(item: PlannedFile) -> PackedFile | None:
+            async with limit:
+                return await self._pack(item.facts, item.content, item.choices)
+
+        slow = [asyncio.create_task(one(item)) for item in planned if item.encoded is None]
+        ready = [
+            PackedFile(
+                item.facts, item.strategy, item.encoded, item.facts.checksum, item.content, item.choices[1:]
+            )
+            for item in planned
+            if item.encoded is not None
+        ]
+        try:
+            return ready + [packed for task in slow if (packed := await task) is not None]
+        finally:
+            for task in slow:
+                task.cancel()
+
+    async def _pack(
+        self, facts: FileFacts, content: bytes | None, choices: Sequence[Choice]
+    ) -> PackedFile | None:
+        """Pack by the first choice that works; a file none can carry is skipped with every reason."""
+        refusals: list[str] = []
+        for index, choice in enumerate(choices):
+            started = self._clock()
+            strategy = self._strategies[choice.strategy]
+            try:
+                fields = await strategy.pack(SourceFile(facts, content), self._context)
+            except ArchonError as error:
+                refusals.append(f"{choice.strategy}: {error}")
+                following = choices[index + 1].strategy if index + 1 < len(choices) else "skip"
+                self._fall_back(choice.strategy, following, error.reason)
+                continue
+            file = wire_file(facts, choice.strategy, fields)
+            encoded = encode_file(file)
+            if len(encoded) > self._context.max_file_bytes:
+                refusals.append(f"{choice.strategy}: {len(encoded):,} B encoded")
+                continue
+            self._tell(FilesPacked(choice.strategy, 1, facts.size, self._clock() - started))
+            return PackedFile(facts, choice.strategy, encoded, file.checksum, content, choices[index + 1 :])
+        self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
+        return None
+
+    def _fall_back(self, wanted: str, used: str, cause: str) -> None:
+        self._summary.fallbacks[f"{wanted} -> {used}: {cause}"] += 1
+        self._tell(FallbackUsed("publisher", wanted, used, cause))
+
+    def _skip(self, skip: Skip) -> None:
+        self._summary.skipped.append(skip)
+        self._tell(FileSkipped(skip.path, skip.reason, skip.detail, skip.reason.is_fault))
+
+    async def _start(self, batch: Batch) -> None:
+        """Send a batch beside at most `BATCHES_IN_FLIGHT - 1` others."""
+        while len(self._in_flight) >= BATCHES_IN_FLIGHT:
+            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+        task = asyncio.create_task(self._send(batch))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+
+    async def _drain(self) -> None:
+        while self._in_flight:
+            await asyncio.gather(*self._in_flight)
+
+    async def _send(self, batch: Batch) -> None:
+        started = self._clock()
+        self._batch_ids += 1
+        batch_id = self._batch_ids
+        event = self._event(batch.files, ())
+        value = encode_request(event, [file.encoded for file in batch.files])
+        error = await self._publish(event, value)
+        if isinstance(error, MessageTooLarge):
+            await self._resend(batch, error)
+        elif error:
+            self._unpublished(batch, str(error), batch_id)
+        else:
+            self._acknowledged(batch, len(value))
+            self._tell(
+                BatchPublished(
+                    batch_id, len(batch.files), batch.raw_bytes, len(value), self._clock() - started
+                )
+            )
+
+    async def _publish(self, event: ModelEventIndexProjectRequestedV2, value: bytes) -> Exception | None:
+        message = OutgoingMessage(
+            key=f"{self._context.project_name}:{event.metadata.batch_id}".encode(),
+            value=value,
+            headers=(
+                ("correlation_id", self._correlation_id.encode()),
+                ("event_type", event.event_type.encode()),
+            ),
+        )
+        try:
+            (answer,) = await self._log.publish(self._rules.topic, [message])
+        except ArchonError as error:
+            self._failure = self._failure or error
+            return error
+        return answer.error if isinstance(answer, PublishFailure) else None
+
+    async def _resend(self, batch: Batch, error: MessageTooLarge) -> None:
+        """The log accepts less than it said: split, and upgrade a single file that is too large alone."""
+        if len(batch.files) > 1:
+            for half in batch.halves():
+                await self._send(half)
+            return
+        (file,) = batch.files
+        self._fall_back(file.strategy, file.others[0].strategy if file.others else "skip", error.reason)
+        if not file.others:
+            self._skip(Skip(file.facts.path, SkipReason.TOO_LARGE, str(error)))
+        elif packed := await self._pack(file.facts, file.content, file.others):
+            await self._send(Batch.of([packed]))
+
+    def _acknowledged(self, batch: Batch, encoded_bytes: int) -> None:
+        summary = self._summary
+        summary.batches += 1
+        summary.files_published += len(batch.files)
+        summary.bytes += batch.raw_bytes
+        summary.largest_message_bytes = max(summary.largest_message_bytes, encoded_bytes)
+        for file in batch.files:
+            totals = summary.by_strategy.setdefault(file.strategy, StrategyTotals())
+            totals.files += 1
+            totals.bytes += file.facts.size
+        if self._manifest:
+            self._manifest.record([(file.facts, file.checksum) for file in batch.files])
+
+    def _unpublished(self, batch: Batch, message: str, batch_id: int = 0) -> None:
+        self._summary.files_unpublished += len(batch.files)
+        self._summary.refusal = self._summary.refusal or message
+        self._tell(BatchRefused(batch_id, len(batch.files), message))
+
+    async def _publish_deletions(self) -> None:
+        missing = list(self._manifest.missing()) if self._manifest else []
+        step = self._rules.batch_size * 10
+        for start in range(0, len(missing), step):
+            paths = missing[start : start + step]
+            self._batch_ids += 1
+            event = self._event((), paths)
+            if error := await self._publish(event, to_json(event)):
+                self._summary.refusal = self._summary.refusal or str(error)
+                return
+            assert self._manifest  # noqa: S101 - paths come from it
+            self._manifest.forget(paths)
+            self._summary.batches += 1
+            self._summary.files_deleted += len(paths)
+            self._tell(FilesDeleted(len(paths)))
+
+    def _event(
+        self, files: Sequence[PackedFile], deleted: Sequence[str]
+    ) -> ModelEventIndexProjectRequestedV2:
+        rules = self._rules
+        strategies = Counter(file.strategy for file in files)
+        strategy = strategies.most_common(1)[0][0] if strategies else rules.default_strategy
+        return ModelEventIndexProjectRequestedV2(
+            event_id=str(uuid.uuid4()),
+            event_type=rules.topic,
+            correlation_id=self._correlation_id,
+            timestamp=datetime.now(UTC),
+            source=rules.source,
+            metadata=MetadataV2(
+                batch_id=self._batch_ids,
+                batch_size=len(files),
+                content_strategy=strategy,
+                total_content_size_bytes=sum(file.facts.size for file in files),
+            ),
+            payload=PayloadV2(
+                project_name=self._context.project_name,
+                project_path=rules.project_path,
+                content_strategy=strategy,
+                deleted_files=tuple(deleted),
+                include_tests=rules.include_tests,
+                force_reindex=rules.force_reindex,
+                **self._payload,
+            ),
+        )
