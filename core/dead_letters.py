@@ -9,7 +9,7 @@ from core.errors import ArchonError, BackendUnavailable, UsageError
 from core.events.dead_letter import REDRIVEN, DeadLetterInfo, original_headers, read
 from core.events.topics import dead_letter_topic
 from core.log.base import EventLog, LogMessage, OutgoingMessage, Position, PublishFailure
-from core.safety.redact import scrub
+from core.safety.redact import redact
 
 MESSAGE_LIMIT = 500
 
@@ -55,7 +55,7 @@ class DeadLetters:
             stage=stage,
             reason=error.reason if isinstance(error, ArchonError) else "unexpected",
             exception_class=type(error).__name__,
-            message=" ".join(scrub(str(error)).split())[:MESSAGE_LIMIT],
+            message=" ".join(redact(str(error)).split())[:MESSAGE_LIMIT],
             attempts=attempts,
             group=self._group,
         )

@@ -65,6 +65,10 @@ class KnownFiles(Protocol):
         """Per entry: proven unchanged without reading it. Also remembers that the paths still exist."""
         ...
 
+    def met(self, path: str) -> None:
+        """Note that a path exists although it is not published now."""
+        ...
+
     def same_content(self, entry: Entry, checksum: str) -> bool:
         """Whether the file was published with this checksum."""
         ...
@@ -120,6 +124,9 @@ class Planner:
         if chunk is None:
             return None
         entries = [item for item in chunk if isinstance(item, Entry)]
+        for item in chunk:
+            if self._known and isinstance(item, Skip) and item.reason.is_fault:
+                self._known.met(item.path)
         proven = iter(self._known.unchanged(entries) if self._known else itertools.repeat(False))
         return [
             item if isinstance(item, Skip) else Unchanged(item) if next(proven) else self._read(item)

@@ -40,7 +40,7 @@ from core.progress import (
 )
 from core.repository.classify import is_test_path
 from core.results.base import BatchResult, ResultSink
-from core.safety.redact import scrub
+from core.safety.redact import redact
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class RequestProcessor:
         outcome.failed = len(failures)
         for index, error in failures.items():
             path = request.files[index].relative_path
-            self._tell(FileFailed(request.project_name, path, error.reason, scrub(str(error))))
+            self._tell(FileFailed(request.project_name, path, error.reason, redact(str(error))))
         return records, failures
 
     async def _store(self, result: BatchResult) -> None:
@@ -202,7 +202,7 @@ class RequestProcessor:
         await self._durably(
             "dead letter", lambda: self._dead_letters.put(message, error, stage=stage, value=value)
         )
-        text = scrub(str(error))
+        text = redact(str(error))
         self._tell(DeadLettered(message.topic, message.partition, message.offset, files, error.reason, text))
         logger.warning("dead-lettered %s/%s/%s: %s", message.topic, message.partition, message.offset, text)
 
@@ -214,7 +214,7 @@ class RequestProcessor:
                 await step()
             except RetryableError as error:
                 attempt += 1
-                self.blocked = f"{what}: {scrub(str(error))}"
+                self.blocked = f"{what}: {redact(str(error))}"
                 if self._attempts is not None and attempt >= self._attempts:
                     raise
                 logger.warning("%s cannot be written, attempt %d: %s", what, attempt, self.blocked)
@@ -242,7 +242,7 @@ class RequestProcessor:
                     project_name=request.project_name,
                     batch_id=request.batch_id,
                     error_code=first.reason,
-                    error_message=scrub(str(first)),
+                    error_message=redact(str(first)),
                     files_failed=outcome.failed,
                     retry_allowed=isinstance(first, RetryableError),
                     failures=told,
@@ -280,7 +280,7 @@ class RequestProcessor:
 
 
 def _failure(file: RequestedFile, error: ArchonError) -> FileFailure:
-    return FileFailure(path=file.relative_path, reason=error.reason, message=scrub(str(error)))
+    return FileFailure(path=file.relative_path, reason=error.reason, message=redact(str(error)))
 
 
 def _record(request: IndexRequest, got: Resolved, analysis: FileAnalysis, now: datetime) -> FileIntelligence:

@@ -1,0 +1,237 @@
+"""The loop: poll -> process side by side -> commit the contiguous low-water mark."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import RetryableError
+from core.log.base import EventLog, LogConsumer, LogMessage, TopicPartition
+from core.log.offsets import OffsetTracker
+from core.processor import BatchOutcome, RequestProcessor
+
+logger = logging.getLogger(__name__)
+
+POLL_MESSAGES = 8
+# Long enough to be idle while nothing comes, short enough to notice a drained log.
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Back-pressure and patience. One message over a limit is still taken when nothing else is in flight."""
+
+    messages: int = 16
+    bytes: int = 64 << 20
+    grace_s: float = 25.0
+    revoke_s: float = 10.0
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What a consumer did; `to_json` is the published shape of `run --drain --json`."""
+
+    events: int = 0
+    files_processed: int = 0
+    files_failed: int = 0
+    files_skipped: int = 0
+    files_deleted: int = 0
+    dead_lettered: int = 0
+    by_source: Counter[str] = field(default_factory=Counter)
+    duration_s: float = 0.0
+    abandoned: int = 0
+
+    def add(self, outcome: BatchOutcome) -> None:
+        """Count one message's outcome."""
+        self.events += 1
+        self.files_processed += outcome.indexed
+        self.files_failed += outcome.failed
+        self.files_skipped += outcome.skipped
+        self.files_deleted += outcome.deleted
+        self.dead_lettered += outcome.dead_lettered
+        self.by_source.update(outcome.by_source)
+
+    def to_json(self) -> dict[str, Any]:
+        """The published shape, with `files_deleted` and `abandoned` (left for redelivery) beside it."""
+        return {
+            "events": self.events,
+            "files_processed": self.files_processed,
+            "files_failed": self.files_failed,
+            "files_skipped": self.files_skipped,
+            "files_deleted": self.files_deleted,
+            "dead_lettered": self.dead_lettered,
+            "by_source": dict(self.by_source),
+            "abandoned": self.abandoned,
+            "duration_ms": round(self.duration_s * 1000),
+        }
+
+
+class Consumer:
+    """Works through request topics as one member of a group."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        processor: RequestProcessor,
+        *,
+        group: str,
+        topics: Sequence[str],
+        member_id: str,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._log = log
+        self._processor = processor
+        self._group = group
+        self._topics = topics
+        self._member_id = member_id
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._offsets = OffsetTracker()
+        self._tasks: dict[asyncio.Task[None], LogMessage] = {}
+        self._bytes = 0
+        self._to_commit = asyncio.Event()
+        self._summary = RunSummary()
+        self._failure: Exception | None = None
+        self._member: LogConsumer | None = None
+        self.progressed_at = clock()
+
+    @property
+    def summary(self) -> RunSummary:
+        """What was done so far."""
+        return self._summary
+
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """Messages and bytes being processed."""
+        return len(self._tasks), self._bytes
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """The partitions that are ours now."""
+        return self._member.assignment() if self._member else frozenset()
+
+    async def run(self, *, drain: bool, stop: asyncio.Event) -> RunSummary:
+        """Consume until `stop` is set or, with `drain`, until the group has no lag.
+
+        After `stop`, what is in flight has `grace_s` seconds to finish; the rest is left uncommitted and
+        will be delivered again. Raises what made a durable step fail for good.
+        """
+        started = self._clock()
+        self._member = member = await self._log.consumer(self._group, self._topics, member_id=self._member_id)
+        member.on_revoked(self._revoked)
+        committer = asyncio.create_task(self._commit_when_told())
+        try:
+            await self._consume(member, drain, stop)
+            await self._finish()
+        finally:
+            committer.cancel()
+            await asyncio.gather(committer, return_exceptions=True)
+            await self._abandon()
+            await self._commit()
+            await member.close()
+            self._summary.duration_s = self._clock() - started
+        if self._failure:
+            raise self._failure
+        return self._summary
+
+    async def _consume(self, member: LogConsumer, drain: bool, stop: asyncio.Event) -> None:
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not (stop.is_set() or self._failure):
+                self.progressed_at = self._clock()
+                if self._is_full():
+                    await self._hold(member, stopped)
+                    continue
+                poll = asyncio.create_task(member.poll(POLL_MESSAGES, POLL_SECONDS))
+                await asyncio.wait({poll, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                messages = await poll
+                for message in messages:
+                    self._start(message)
+                if drain and not messages and not self._tasks and await self._is_drained():
+                    return
+        finally:
+            stopped.cancel()
+
+    def _is_full(self) -> bool:
+        return len(self._tasks) >= self._limits.messages or self._bytes >= self._limits.bytes
+
+    async def _hold(self, member: LogConsumer, stopped: asyncio.Task[bool]) -> None:
+        """Take nothing more until something finishes, polling on so that the group keeps us."""
+        held = member.assignment()
+        member.pause(held)
+        try:
+            while self._is_full() and not stopped.done() and not self._failure:
+                await asyncio.wait({*self._tasks, stopped}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                for message in await member.poll(POLL_MESSAGES, 0.0):
+                    self._start(message)
+                self.progressed_at = self._clock()
+        finally:
+            member.resume(held & member.assignment())
+
+    def _start(self, message: LogMessage) -> None:
+        self._offsets.started(message.where, message.offset)
+        task = asyncio.create_task(self._process(message))
+        self._tasks[task] = message
+        self._bytes += len(message.value or b"")
+        task.add_done_callback(self._ended)
+
+    async def _process(self, message: LogMessage) -> None:
+        outcome = await self._processor.process(message)
+        self._summary.add(outcome)
+        self._offsets.finished(message.where, message.offset)
+        self._to_commit.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        message = self._tasks.pop(task)
+        self._bytes -= len(message.value or b"")
+        if not task.cancelled() and (error := task.exception()):
+            self._failure = self._failure or (error if isinstance(error, Exception) else RuntimeError(str(error)))
+            logger.debug("processing %s failed", message.position, exc_info=error)
+
+    async def _commit_when_told(self) -> None:
+        while True:
+            await self._to_commit.wait()
+            self._to_commit.clear()
+            try:
+                await self._commit()
+            except RetryableError as error:
+                logger.warning("offsets cannot be committed now: %s", error)
+                await asyncio.sleep(1.0)
+                self._to_commit.set()
+
+    async def _commit(self) -> None:
+        assert self._member  # noqa: S101 - set before anything can finish
+        if offsets := self._offsets.committable():
+            await self._member.commit(offsets)
+            self._offsets.committed(offsets)
+
+    async def _is_drained(self) -> bool:
+        return all(partition.lag == 0 for partition in await self._log.lag(self._group, self._topics))
+
+    async def _finish(self) -> None:
+        """Let what is in flight end, within the grace time."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._limits.grace_s)
+
+    async def _abandon(self) -> None:
+        """Cancel what is still in flight; uncommitted, it will be delivered again."""
+        tasks = set(self._tasks)
+        self._summary.abandoned = len(tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """Finish what is in flight of `partitions` within a limit, commit, and forget them."""
+        tasks = {task for task, message in self._tasks.items() if message.where in partitions}
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._limits.revoke_s)
+        await self._commit()
+        for task in tasks:
+            task.cancel()
+        self._offsets.drop(partitions)
