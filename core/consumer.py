@@ -174,7 +174,7 @@ class Consumer:
             member.resume(held & member.assignment())
 
     def _start(self, message: LogMessage) -> None:
-        self._offsets.started(message.where, message.offset)
+        self._offsets.begin(message.where, message.offset)
         task = asyncio.create_task(self._process(message))
         self._tasks[task] = message
         self._bytes += len(message.value or b"")
@@ -183,7 +183,7 @@ class Consumer:
     async def _process(self, message: LogMessage) -> None:
         outcome = await self._processor.process(message)
         self._summary.add(outcome)
-        self._offsets.finished(message.where, message.offset)
+        self._offsets.finish(message.where, message.offset)
         self._to_commit.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.events.codec import encode_file
 from core.events.common import ContentStrategy
@@ -37,7 +36,8 @@ class PlannedFile:
     """A file with its choices, best first.
 
     `encoded` is its wire form where the chosen strategy is pure, else None and `encoded_size` is an
-    estimate. `content` is whole, or None for a file over the inline limit.
+    estimate. `content` is whole, or None for a file over the inline limit. `unchanged` files are planned
+    only where the rules ask for every file.
     """
 
     facts: FileFacts
@@ -45,6 +45,7 @@ class PlannedFile:
     encoded_size: int
     encoded: bytes | None
     content: bytes | None
+    unchanged: bool = False
 
     @property
     def strategy(self) -> ContentStrategy:
@@ -56,6 +57,12 @@ class PlannedFile:
 
 
 PlanItem = PlannedFile | Skip | Unchanged
+
+
+class _Read(NamedTuple):
+    facts: FileFacts
+    content: bytes | None
+    unchanged: bool
 
 
 class KnownFiles(Protocol):
@@ -76,11 +83,16 @@ class KnownFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlanRules:
-    """What the user chose. `whole_limit` is how large a file may be to be held in memory, in bytes."""
+    """What the user chose. `whole_limit` is how large a file may be to be held in memory, in bytes.
+
+    `force` publishes unchanged files too; `show_unchanged` plans them, marked, to be shown.
+    """
 
     whole_limit: int
     wanted: ContentStrategy | None = None
     include_tests: bool = True
+    force: bool = False
+    show_unchanged: bool = False
     overrides: Mapping[str, ContentStrategy] = field(default_factory=dict)
 
 
@@ -108,7 +120,7 @@ class Planner:
         try:
             while (read := await reading) is not None:
                 reading = asyncio.ensure_future(asyncio.to_thread(self._read_next, chunks))
-                yield [await self._choose(*item) if isinstance(item, tuple) else item for item in read]
+                yield [await self._choose(item) if isinstance(item, _Read) else item for item in read]
         finally:
             # A thread cannot be cancelled: let it end before the repository is closed under it.
             await asyncio.wait([reading])
@@ -119,36 +131,50 @@ class Planner:
 
     def _read_next(
         self, chunks: Iterator[list[Entry | Skip]]
-    ) -> list[tuple[FileFacts, bytes | None] | Skip | Unchanged] | None:
+    ) -> list[_Read | Skip | Unchanged] | None:
         chunk = next(chunks, None)
-        if chunk is None:
-            return None
-        entries = [item for item in chunk if isinstance(item, Entry)]
-        for item in chunk:
-            if self._known and isinstance(item, Skip) and item.reason.is_fault:
-                self._known.met(item.path)
-        proven = iter(self._known.unchanged(entries) if self._known else itertools.repeat(False))
-        return [
-            item if isinstance(item, Skip) else Unchanged(item) if next(proven) else self._read(item)
-            for item in chunk
-        ]
+        return None if chunk is None else [self._look(item, proven) for item, proven in self._compare(chunk)]
 
-    def _read(self, entry: Entry) -> tuple[FileFacts, bytes | None] | Skip | Unchanged:
+    def _compare(self, chunk: list[Entry | Skip]) -> Iterator[tuple[Entry | Skip, bool]]:
+        """Each item, and whether the manifest proves it unchanged without reading."""
+        if self._known is None:
+            yield from ((item, False) for item in chunk)
+            return
+        proven = iter(self._known.unchanged([item for item in chunk if isinstance(item, Entry)]))
+        for item in chunk:
+            if isinstance(item, Entry):
+                yield item, next(proven) and not self._rules.force
+            else:
+                if item.reason.is_fault:
+                    self._known.met(item.path)
+                yield item, False
+
+    def _look(self, item: Entry | Skip, proven: bool) -> _Read | Skip | Unchanged:
+        if isinstance(item, Skip):
+            return item
+        if proven and not self._rules.show_unchanged:
+            return Unchanged(item)
+        return self._read(item, proven)
+
+    def _read(self, entry: Entry, unchanged: bool) -> _Read | Skip | Unchanged:
         whole = entry.size <= self._rules.whole_limit
         content = self._context.repository.read(entry, self._rules.whole_limit if whole else HEAD_BYTES)
         if isinstance(content, Skip):
             return content
         checksum = f"sha256:{hashlib.sha256(content).hexdigest()}" if whole else None
-        if checksum and self._known and self._known.same_content(entry, checksum):
-            return Unchanged(entry)
+        if checksum and self._known and not self._rules.force and self._known.same_content(entry, checksum):
+            if not self._rules.show_unchanged:
+                return Unchanged(entry)
+            unchanged = True
         facts = classify(entry, content, complete=whole, checksum=checksum)
         if isinstance(facts, Skip):
             return facts
         if facts.is_test and not self._rules.include_tests:
             return Skip(entry.path, SkipReason.TEST_EXCLUDED)
-        return facts, content if whole else None
+        return _Read(facts, content if whole else None, unchanged)
 
-    async def _choose(self, facts: FileFacts, content: bytes | None) -> PlanItem:
+    async def _choose(self, read: _Read) -> PlanItem:
+        facts, content, unchanged = read
         verdicts = self.verdicts(facts)
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
         choices = self._selector.rank(facts, verdicts, wanted)
@@ -156,11 +182,11 @@ class Planner:
             strategy = self._strategies[choices[0].strategy]
             if not strategy.is_pure:
                 size = REFERENCE_BYTES + len(facts.path)
-                return PlannedFile(facts, choices, size, None, content)
+                return PlannedFile(facts, choices, size, None, content, unchanged)
             fields = await strategy.pack(SourceFile(facts, content), self._context)
             encoded = encode_file(wire_file(facts, strategy.name, fields))
             if len(encoded) <= self._context.max_file_bytes:
-                return PlannedFile(facts, choices, len(encoded), encoded, content)
+                return PlannedFile(facts, choices, len(encoded), encoded, content, unchanged)
             over = f"{len(encoded):,} B encoded > {self._context.max_file_bytes:,} B in a message"
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)

@@ -6,13 +6,14 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from core.errors import ArchonError, BackendUnavailable, MessageTooLarge
+from core.batches import Batch, BatchProcessor, PackedFile
+from core.errors import ArchonError, MessageTooLarge
 from core.events.codec import encode_file, encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
@@ -34,74 +35,12 @@ from core.progress import (
 from core.repository.facts import FileFacts, Skip, SkipReason
 from core.strategies.base import PublishContext, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
+from core.summary import IngestSummary
 
 BATCHES_IN_FLIGHT = 4
 PACKS_IN_FLIGHT = 16
 # Room in a message for its key, headers and the log's own framing, in bytes.
 MESSAGE_OVERHEAD = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class PackedFile:
-    """A file ready for the wire: its encoded form, and what is needed to pack it again another way."""
-
-    facts: FileFacts
-    strategy: ContentStrategy
-    encoded: bytes
-    checksum: str | None
-    content: bytes | None
-    others: Sequence[Choice]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Files of one event. `encoded_bytes` counts the files' JSON and their commas."""
-
-    files: tuple[PackedFile, ...]
-    encoded_bytes: int
-
-    @property
-    def raw_bytes(self) -> int:
-        return sum(file.facts.size for file in self.files)
-
-    def halves(self) -> tuple[Batch, Batch]:
-        """The batch as two, for a log that refused it as too large."""
-        middle = len(self.files) // 2
-        return Batch.of(self.files[:middle]), Batch.of(self.files[middle:])
-
-    @classmethod
-    def of(cls, files: Iterable[PackedFile]) -> Batch:
-        whole = tuple(files)
-        return cls(whole, sum(len(file.encoded) + 1 for file in whole))
-
-
-class BatchProcessor:
-    """Packs files greedily into batches of at most `max_files` files and `max_bytes` encoded bytes.
-
-    A file over `max_bytes` on its own is the caller's to keep out.
-    """
-
-    def __init__(self, max_files: int, max_bytes: int) -> None:
-        self._max_files = max_files
-        self._max_bytes = max_bytes
-        self._files: list[PackedFile] = []
-        self._bytes = 0
-
-    def add(self, file: PackedFile) -> Batch | None:
-        """Take a file; the batch that is full because of it, if any."""
-        size = len(file.encoded) + 1
-        full = self.flush() if self._files and self._bytes + size > self._max_bytes else None
-        self._files.append(file)
-        self._bytes += size
-        if full is None and len(self._files) >= self._max_files:
-            return self.flush()
-        return full
-
-    def flush(self) -> Batch | None:
-        """What has gathered, or None."""
-        batch = Batch(tuple(self._files), self._bytes) if self._files else None
-        self._files, self._bytes = [], 0
-        return batch
 
 
 class Manifest(Protocol):
@@ -118,66 +57,6 @@ class Manifest(Protocol):
     def forget(self, paths: Sequence[str]) -> None:
         """These deletions are published."""
         ...
-
-
-@dataclass(slots=True)
-class StrategyTotals:
-    """Files and raw bytes published one way."""
-
-    files: int = 0
-    bytes: int = 0
-
-
-@dataclass(slots=True)
-class IngestSummary:
-    """What became of a repository's files; `to_json` is the published shape of `ingest --json`."""
-
-    project_name: str
-    files_discovered: int = 0
-    files_published: int = 0
-    files_unchanged: int = 0
-    files_deleted: int = 0
-    files_unpublished: int = 0
-    skipped: list[Skip] = field(default_factory=list)
-    by_strategy: dict[ContentStrategy, StrategyTotals] = field(default_factory=dict)
-    fallbacks: Counter[str] = field(default_factory=Counter)
-    batches: int = 0
-    bytes: int = 0
-    largest_message_bytes: int = 0
-    duration_s: float = 0.0
-    interrupted: bool = False
-    refusal: str | None = None
-
-    @property
-    def faults(self) -> list[Skip]:
-        """Skips that the user has to know of."""
-        return [skip for skip in self.skipped if skip.reason.is_fault]
-
-    def to_json(self) -> dict[str, Any]:
-        """The published shape, with `files_unpublished`, `fallbacks` and `interrupted` beside it."""
-        return {
-            "project_name": self.project_name,
-            "files_discovered": self.files_discovered,
-            "files_published": self.files_published,
-            "files_unchanged": self.files_unchanged,
-            "files_deleted": self.files_deleted,
-            "files_skipped": len(self.skipped),
-            "files_unpublished": self.files_unpublished,
-            "skipped": [
-                {"path": skip.path, "reason": skip.reason, "detail": skip.detail or skip.reason.sentence}
-                for skip in self.skipped
-            ],
-            "by_strategy": {
-                name: {"files": totals.files, "bytes": totals.bytes}
-                for name, totals in self.by_strategy.items()
-            },
-            "fallbacks": dict(self.fallbacks),
-            "batches": self.batches,
-            "bytes": self.bytes,
-            "largest_message_bytes": self.largest_message_bytes,
-            "duration_ms": round(self.duration_s * 1000),
-            "interrupted": self.interrupted,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +202,9 @@ class Publisher:
                 refusals.append(f"{choice.strategy}: {len(encoded):,} B encoded")
                 continue
             self._tell(FilesPacked(choice.strategy, 1, facts.size, self._clock() - started))
-            return PackedFile(facts, choice.strategy, encoded, file.checksum, content, choices[index + 1 :])
+            return PackedFile(
+                facts, choice.strategy, len(encoded), encoded, file.checksum, content, choices[index + 1 :]
+            )
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
         return None
 
@@ -352,7 +233,7 @@ class Publisher:
         self._batch_ids += 1
         batch_id = self._batch_ids
         event = self._event(batch.files, ())
-        value = encode_request(event, [file.encoded for file in batch.files])
+        value = encode_request(event, batch.encoded)
         error = await self._publish(event, value)
         if isinstance(error, MessageTooLarge):
             await self._resend(batch, error)
@@ -396,15 +277,7 @@ class Publisher:
             await self._send(Batch.of([packed]))
 
     def _acknowledged(self, batch: Batch, encoded_bytes: int) -> None:
-        summary = self._summary
-        summary.batches += 1
-        summary.files_published += len(batch.files)
-        summary.bytes += batch.raw_bytes
-        summary.largest_message_bytes = max(summary.largest_message_bytes, encoded_bytes)
-        for file in batch.files:
-            totals = summary.by_strategy.setdefault(file.strategy, StrategyTotals())
-            totals.files += 1
-            totals.bytes += file.facts.size
+        self._summary.add_batch(batch, encoded_bytes)
         if self._manifest:
             self._manifest.record([(file.facts, file.checksum) for file in batch.files])
 
@@ -457,3 +330,35 @@ class Publisher:
                 **self._payload,
             ),
         )
+
+
+async def dry_run(
+    plan: AsyncIterator[list[PlanItem]],
+    project_name: str,
+    rules: PublishRules,
+    *,
+    each: Callable[[PlannedFile], None] | None = None,
+) -> IngestSummary:
+    """What `Publisher.publish` would do with the plan, as far as the plan knows; nothing is sent.
+
+    `each` sees every planned file, unchanged ones included where the plan has them.
+    """
+    summary = IngestSummary(project_name)
+    batches = BatchProcessor(rules.batch_size, rules.max_batch_bytes - MESSAGE_OVERHEAD)
+    async for chunk in plan:
+        summary.files_discovered += len(chunk)
+        for item in chunk:
+            if isinstance(item, Skip):
+                summary.skipped.append(item)
+                continue
+            if each and isinstance(item, PlannedFile):
+                each(item)
+            if isinstance(item, Unchanged) or item.unchanged:
+                summary.files_unchanged += 1
+                continue
+            file = PackedFile(item.facts, item.strategy, item.encoded_size, None, None, None, ())
+            if batch := batches.add(file):
+                summary.add_batch(batch, batch.encoded_bytes + MESSAGE_OVERHEAD)
+    if last := batches.flush():
+        summary.add_batch(last, last.encoded_bytes + MESSAGE_OVERHEAD)
+    return summary

@@ -55,6 +55,9 @@ class Loaded:
     provenance: tuple[Provenance, ...]
 
 
+SECTIONS = tuple(name for name in Settings.model_fields if name != "home")
+
+
 def options() -> list[Option]:
     """Every option there is."""
     return list(options_of(Settings))

@@ -1,0 +1,44 @@
+"""`archon-agent config`: every setting, its value and where it came from."""
+
+from __future__ import annotations
+
+import typer
+
+from archon_agent import console
+from archon_agent.options import JsonFlag, Loaded, with_settings
+from core.settings.model import SECTIONS
+
+app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+MASK = "***"
+
+
+@app.callback()
+def config() -> None:
+    """Show the settings."""
+
+
+@app.command()
+@with_settings(*SECTIONS)
+def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
+    """Print each setting's value and its source; secrets are masked."""
+    rows = [
+        {
+            "setting": item.option.key,
+            "value": MASK if item.option.secret and item.value else item.value,
+            "source": item.source,
+            "environment": item.option.env[0],
+            "flag": item.option.flag,
+        }
+        for item in loaded.provenance
+    ]
+    if as_json:
+        console.print_json([{**row, "value": _plain(row["value"])} for row in rows])
+        return
+    cells = [(row["setting"], _plain(row["value"]), row["source"], row["environment"]) for row in rows]
+    console.out.print(console.table(("SETTING", "VALUE", "SOURCE", "ENVIRONMENT"), cells))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)

@@ -1,0 +1,114 @@
+"""`archon-agent ingest`: publish a repository's files."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from archon_agent import console
+from archon_agent.exit_codes import ExitCode
+from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
+from archon_agent.running import run_async
+from core.summary import IngestSummary
+
+app = typer.Typer(help="Publish the files of a repository.")
+
+RepositoryPath = Annotated[Path, typer.Argument(help="work tree, plain directory or bare repository")]
+Ref = Annotated[str | None, typer.Option("--ref", help="read this commit, branch or tag from the object store")]
+ProjectName = Annotated[
+    str | None, typer.Option("--project-name", help="default: the directory's name", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged files too")]
+
+
+@app.command()
+@with_settings("publish", "log")
+def ingest(
+    loaded: Loaded,
+    path: RepositoryPath,
+    ref: Ref = None,
+    project_name: ProjectName = None,
+    force_reindex: Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be published, send nothing")] = False,
+    as_json: JsonFlag = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Publish the files of a repository that changed since its last ingestion."""
+    from archon_agent.logs import configure
+    from core.assembly import Target
+
+    configure(verbose)
+    target = Target(path, ref=ref, project_name=project_name, force_reindex=force_reindex)
+    summary = run_async(lambda stop: _ingest(loaded, target, dry_run, stop))
+    if as_json:
+        console.print_json({**summary.to_json(), "dry_run": dry_run})
+    else:
+        show(summary, dry_run=dry_run, verbose=verbose)
+    raise typer.Exit(_code(summary))
+
+
+async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -> IngestSummary:
+    from core.assembly import ingestion
+    from core.publisher import dry_run
+
+    with console.progress("ingest") as listener:
+        async with ingestion(loaded.settings, target, listener=listener) as job:
+            if dry:
+                return await dry_run(job.planner.stream(), job.project_name, job.rules)
+            return await job.publisher.publish(job.planner.stream(), stop=stop)
+
+
+def _code(summary: IngestSummary) -> ExitCode:
+    if summary.interrupted:
+        return ExitCode.INTERRUPTED
+    if summary.refusal:
+        return ExitCode.UNREACHABLE
+    return ExitCode.SOME_FAILED if summary.faults else ExitCode.OK
+
+
+def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> None:
+    """The summary for people: data on stdout, what went wrong on stderr."""
+    console.out.print(console.Text(_headline(summary, dry_run)))
+    if summary.files_published:
+        largest = console.size(summary.largest_message_bytes)
+        console.out.print(f"  {summary.batches:,} batches, the largest {largest}, in {console.duration(summary.duration_s)}")
+    for name, totals in summary.by_strategy.items():
+        console.out.print(f"  {name:<15} {totals.files:>9,} files {console.size(totals.bytes):>10}")
+    for cause, count in summary.fallbacks.items():
+        console.out.print(console.Text(f"  fallback {cause}: {count:,}"))
+    _show_skips(summary, verbose)
+    if not summary.files_discovered:
+        console.say("there is nothing to ingest: no files")
+    if summary.interrupted:
+        console.say("interrupted: what was acknowledged stays, run it again for the rest")
+    if summary.refusal:
+        console.say(f"{summary.files_unpublished:,} files are unpublished: {console.display(summary.refusal)}")
+
+
+def _headline(summary: IngestSummary, dry_run: bool) -> str:
+    verb = "would publish" if dry_run else "published"
+    parts = [f"{verb} {summary.files_published:,} of {summary.files_discovered:,} files ({console.size(summary.bytes)})"]
+    if summary.files_unchanged:
+        parts.append(f"{summary.files_unchanged:,} unchanged")
+    if summary.files_deleted:
+        parts.append(f"{summary.files_deleted:,} deleted")
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped):,} skipped")
+    return f"{console.display(summary.project_name)}: {', '.join(parts)}"
+
+
+def _show_skips(summary: IngestSummary, verbose: int) -> None:
+    by_reason: dict[str, list[Any]] = {}
+    for skip in summary.skipped:
+        by_reason.setdefault(skip.reason, []).append(skip)
+    for skips in by_reason.values():
+        reason = skips[0].reason
+        glyph = "!" if reason.is_fault else "–"
+        console.out.print(f"  {glyph} skipped {len(skips):,}: {reason.sentence}")
+        shown = skips if verbose else skips[:3] if reason.is_fault else []
+        for skip in shown:
+            detail = f" ({console.display(skip.detail)})" if skip.detail else ""
+            console.out.print(console.Text(f"      {console.display(skip.path)}{detail}"))

@@ -1,0 +1,89 @@
+"""`archon-agent plan`: every file with its strategy and the reason, before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from archon_agent import console
+from archon_agent.commands.ingest import Force, ProjectName, Ref, RepositoryPath
+from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
+from archon_agent.running import run_async
+
+if TYPE_CHECKING:
+    from core.planner import PlannedFile
+
+app = typer.Typer(help="Show what an ingestion would publish, file by file.")
+LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
+
+
+@app.command()
+@with_settings("publish", "log")
+def plan(
+    loaded: Loaded,
+    path: RepositoryPath,
+    ref: Ref = None,
+    project_name: ProjectName = None,
+    force_reindex: Force = False,
+    as_json: JsonFlag = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Show every file with its strategy and why; `ingest` publishes this same plan."""
+    from archon_agent.logs import configure
+    from core.assembly import Target
+
+    configure(verbose)
+    target = Target(path, ref=ref, project_name=project_name, force_reindex=force_reindex)
+    document = run_async(lambda _stop: _plan(loaded, target))
+    if as_json:
+        console.print_json(document)
+    else:
+        _show(document)
+
+
+async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
+    from core.assembly import ingestion
+    from core.publisher import dry_run
+
+    files: list[dict[str, Any]] = []
+
+    def collect(item: PlannedFile) -> None:
+        files.append(
+            {
+                "path": item.facts.path,
+                "size_bytes": item.facts.size,
+                "language": item.facts.language,
+                "encoding": item.facts.encoding,
+                "strategy": item.strategy,
+                "reason": item.why,
+                "encoded_bytes": item.encoded_size,
+                "unchanged": item.unchanged,
+            }
+        )
+
+    async with ingestion(loaded.settings, target, show_unchanged=True) as job:
+        summary = await dry_run(job.planner.stream(), job.project_name, job.rules, each=collect)
+        return {**summary.to_json(), "max_message_bytes": job.rules.max_batch_bytes, "files": files}
+
+
+def _show(document: dict[str, Any]) -> None:
+    rows = [
+        (
+            LETTERS[file["strategy"]],
+            file["path"],
+            console.size(file["size_bytes"]),
+            file["language"],
+            "unchanged" if file["unchanged"] else file["reason"],
+        )
+        for file in document["files"]
+    ]
+    rows += [("!", skip["path"], None, None, skip["detail"]) for skip in document["skipped"]]
+    console.out.print(console.table(("S", "FILE", "SIZE", "LANG", "WHY"), rows, right=frozenset({"SIZE"})))
+    totals = "  ".join(
+        f"{LETTERS[name]} {totals['files']:,} ({console.size(totals['bytes'])})"
+        for name, totals in document["by_strategy"].items()
+    )
+    console.out.print(f"Σ {totals or 'nothing to publish'}   unchanged {document['files_unchanged']:,}")
+    largest, limit = document["largest_message_bytes"], document["max_message_bytes"]
+    console.out.print(f"largest message {console.size(largest)} of {console.size(limit)}")

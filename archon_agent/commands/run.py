@@ -1,0 +1,68 @@
+"""`archon-agent run`: consume requests, make records."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from archon_agent import console
+from archon_agent.exit_codes import ExitCode
+from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
+from archon_agent.running import run_async
+from core.consumer import RunSummary
+
+app = typer.Typer(help="Consume requests and make records.")
+
+
+@app.command()
+@with_settings("log", "agent")
+def run(
+    loaded: Loaded,
+    drain: Annotated[bool, typer.Option("--drain", help="end when nothing waits any more")] = False,
+    as_json: JsonFlag = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Consume requests until stopped; SIGTERM finishes what is in flight first."""
+    from archon_agent.logs import configure
+
+    configure(verbose)
+    summary = run_async(lambda stop: _run(loaded, drain, stop))
+    if as_json:
+        console.print_json(summary.to_json())
+    else:
+        show(summary)
+    raise typer.Exit(ExitCode.SOME_FAILED if summary.files_failed or summary.dead_lettered else ExitCode.OK)
+
+
+async def _run(loaded: Loaded, drain: bool, stop: asyncio.Event) -> RunSummary:
+    from core.assembly import consuming, open_log
+
+    settings = loaded.settings
+    waiting = None
+    if drain:
+        async with open_log(settings) as log:
+            waiting = sum(part.lag for part in await log.lag(settings.log.group, settings.log.topics))
+    with console.progress("run", total_messages=waiting) as listener:
+        async with consuming(settings, listener=listener, service=not drain) as consumer:
+            return await consumer.run(drain=drain, stop=stop)
+
+
+def show(summary: RunSummary) -> None:
+    """The summary for people."""
+    sources = ", ".join(f"{count:,} {name}" for name, count in summary.by_source.most_common())
+    rate = summary.files_processed / max(summary.duration_s, 0.001)
+    console.out.print(
+        f"{summary.files_processed:,} files analysed in {console.duration(summary.duration_s)} ({rate:,.0f}/s)"
+        + (f": {sources}" if sources else "")
+    )
+    for count, text in (
+        (summary.files_deleted, "paths deleted"),
+        (summary.files_skipped, "files skipped: tests, which the request excludes"),
+        (summary.files_failed, "files failed"),
+        (summary.dead_lettered, "dead letters; see archon-agent dlq list"),
+        (summary.abandoned, "events left in flight; they will be delivered again"),
+    ):
+        if count:
+            console.out.print(f"  {count:,} {text}")

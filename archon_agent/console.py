@@ -1,0 +1,128 @@
+"""What people see: stdout is data, stderr is narration; untrusted text goes through `safety.display`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from core.progress import BatchFinished, BatchPublished, FilesScanned, Listener, RunEvent
+from core.safety.display import display
+
+PLAIN_EVERY_S = 5.0
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; paths that are not UTF-8 keep their bytes as escapes."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def say(text: str) -> None:
+    """A line of narration."""
+    err.print(Text(text))
+
+
+def size(count: float) -> str:
+    """Bytes for people: `0 B`, `12.1 KB`, `4.2 MB` (1 KB is 1,024 bytes)."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `340 ms`, `7.9 s`, `2 min 5 s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, right: frozenset[str] = frozenset()) -> Table:
+    """A plain table; every cell is shown as text, never as markup. `right` columns are right-aligned."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text("–" if cell is None else display(str(cell))) for cell in row))
+    return made
+
+
+@contextmanager
+def progress(title: str, *, total_messages: int | None = None) -> Iterator[Listener]:
+    """A listener that shows a run: a live bar on a terminal, else a line every few seconds."""
+    if err.is_terminal:
+        with _live(title, total_messages) as listener:
+            yield listener
+    else:
+        yield _PlainProgress(title)
+
+
+@contextmanager
+def _live(title: str, total: int | None) -> Iterator[Listener]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
+        counters = _Counters()
+        task = bar.add_task(title, total=total, detail="")
+
+        def listen(event: RunEvent) -> None:
+            counters.add(event)
+            done = counters.batches if total is not None else counters.files
+            bar.update(task, completed=done, detail=counters.text())
+
+        yield listen
+
+
+class _Counters:
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.files = self.bytes = self.batches = 0
+
+    def add(self, event: RunEvent) -> None:
+        match event:
+            case FilesScanned(files=files, bytes=count):
+                self.files += files
+                self.bytes += count
+            case BatchFinished(indexed=indexed, failed=failed):
+                self.files += indexed + failed
+                self.batches += 1
+            case BatchPublished():
+                self.batches += 1
+
+    def text(self) -> str:
+        rate = self.files / max(0.001, time.monotonic() - self.started)
+        moved = f" · {size(self.bytes)}" if self.bytes else ""
+        return f"{self.files:,} files{moved} · {rate:,.0f}/s"
+
+
+class _PlainProgress:
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._counters = _Counters()
+        self._next = time.monotonic() + PLAIN_EVERY_S
+
+    def __call__(self, event: RunEvent) -> None:
+        self._counters.add(event)
+        if time.monotonic() >= self._next:
+            self._next += PLAIN_EVERY_S
+            say(f"{self._title}: {self._counters.text()}")

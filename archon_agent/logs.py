@@ -1,0 +1,48 @@
+"""Logging of the commands: structlog over the standard library, JSON where no person watches."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from core.safety.redact import redact
+
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+
+
+def configure(verbose: int = 0, *, as_json: bool | None = None) -> None:
+    """Send the log to stderr: readable on a terminal, else JSON; secrets are scrubbed from every line.
+
+    `verbose` 0 shows warnings, 1 information, 2 everything of archon's own; libraries stay at warnings.
+    """
+    json_lines = not sys.stderr.isatty() if as_json is None else as_json
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _scrub,
+    ]
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer()
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("core", "archon_agent"):
+        logging.getLogger(name).setLevel(LEVELS[min(verbose, 2)])
+
+
+def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
