@@ -7,7 +7,6 @@ import sys
 import traceback
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -16,18 +15,30 @@ from archon_agent.main import COMMANDS, load
 from core.errors import ArchonError
 
 
+class OutputClosed(Exception):
+    """The reader of stdout went away."""
+
+
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is named; help imports them all."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         command = typer.main.get_command(load(cmd_name))
         command.name = cmd_name
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise OutputClosed from None  # typer would exit without a word
+        return result
 
 
 app = typer.Typer(
@@ -41,7 +52,7 @@ app = typer.Typer(
 
 @app.callback()
 def root(
-    debug: bool = typer.Option(False, "--debug", help="show tracebacks"),
+    _debug: bool = typer.Option(False, "--debug", help="show tracebacks"),
     version: bool = typer.Option(False, "--version", "-V", help="print the version and exit"),
 ) -> None:
     if version:
@@ -56,27 +67,34 @@ def run() -> None:
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Abort:
-        code = _tell("interrupted", None, ExitCode.INTERRUPTED)
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
+    except typer.TyperException as error:
+        _show_usage(error)
         code = error.exit_code
     except ArchonError as error:
         if debug:
             traceback.print_exc()
         code = _tell(str(error), error.hint, code_of(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = _tell("interrupted", None, ExitCode.INTERRUPTED)
-    except BrokenPipeError:
+    except OutputClosed:
         # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _tell("the reader of the output went away", None, ExitCode.SOME_FAILED)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user without --debug
         if debug:
             traceback.print_exc()
-        code = _tell(f"unexpected {type(error).__name__}: {error}", "run again with --debug", ExitCode.SOME_FAILED)
+        code = _tell(
+            f"unexpected {type(error).__name__}: {error}", "run again with --debug", ExitCode.SOME_FAILED
+        )
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _show_usage(error: typer.TyperException) -> None:
+    show = getattr(error, "show", None)  # the errors of the parser know how to print usage
+    if show:
+        show(file=sys.stderr)
+    else:
+        _tell(error.format_message(), None, ExitCode.USAGE)
 
 
 def _tell(message: str, hint: str | None, code: ExitCode) -> int:
@@ -86,8 +104,3 @@ def _tell(message: str, hint: str | None, code: ExitCode) -> int:
     line = f"archon: {display(redact(message), limit=2000)}"
     print(f"{line} ({display(hint)})" if hint else line, file=sys.stderr)
     return int(code)
-
-
-def get_app() -> Any:
-    """For tests and documentation: the click command."""
-    return typer.main.get_command(app)

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +26,10 @@ from core.safety.display import display
 
 PLAIN_EVERY_S = 5.0
 
-out = Console(highlight=False, soft_wrap=True)
+# Piped output is read by programs: there a table keeps one line per row.
+PIPED_WIDTH = 1000
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -51,7 +61,9 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, right: frozenset[str] = frozenset()) -> Table:
+def table(
+    columns: Iterable[str], rows: Iterable[Iterable[object]], *, right: frozenset[str] = frozenset()
+) -> Table:
     """A plain table; every cell is shown as text, never as markup. `right` columns are right-aligned."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

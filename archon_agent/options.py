@@ -15,7 +15,9 @@ from core.settings.option import Option
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="say more; twice for everything")]
-ProjectFlag = Annotated[str | None, typer.Option("--project", "-p", help="only this project", show_default=False)]
+ProjectFlag = Annotated[
+    str | None, typer.Option("--project", "-p", help="only this project", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 Command = Callable[..., Any]
@@ -53,7 +55,8 @@ def with_settings(*sections: str) -> Callable[[Command], Command]:
 
 
 _CONFIG = Annotated[
-    Path | None, typer.Option("--config", help="archon.toml to read", show_default=False, rich_help_panel="Settings")
+    Path | None,
+    typer.Option("--config", help="archon.toml to read", show_default=False, rich_help_panel="Settings"),
 ]
 
 

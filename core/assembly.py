@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core import __version__
 from core.consumer import Consumer, Limits
 from core.dead_letters import DeadLetters
 from core.errors import ConfigurationError, UsageError
 from core.events.common import ContentStrategy, Source
+from core.events.topics import REQUESTED_V2
 from core.fetchers.base import Fetcher
 from core.fetchers.inline import InlineFetcher
 from core.fetchers.local_path import LocalPathFetcher
@@ -28,6 +28,7 @@ from core.processor import RequestProcessor
 from core.progress import Listener, ignore
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
 from core.repository.discover import open_repository
+from core.results.base import ResultSink
 from core.results.index import ResultsIndex
 from core.settings import Settings
 from core.strategies.base import PublishContext, Strategy
@@ -36,6 +37,7 @@ from core.strategies.selector import RuleSelector
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
 ENVELOPE_BYTES = 16 << 10
+_UNFIT = re.compile(r"[^\w. -]+")
 PROJECT_NAME_LIMIT = 100
 
 
@@ -68,30 +70,29 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Ingestion:
-    """A repository opened for publishing: its planner and, unless only planning, its publisher."""
+    """A repository opened for publishing."""
 
     project_name: str
     planner: Planner
-    publisher: Publisher | None
-    max_message_bytes: int
+    publisher: Publisher
+    rules: PublishRules
 
 
 @asynccontextmanager
 async def ingestion(
-    settings: Settings, target: Target, *, plan_only: bool = False, listener: Listener = ignore
+    settings: Settings, target: Target, *, show_unchanged: bool = False, listener: Listener = ignore
 ) -> AsyncIterator[Ingestion]:
-    """Open everything that publishing `target` needs; with `plan_only` nothing that is written to."""
+    """Open everything that planning and publishing `target` needs.
+
+    Raises `UsageError` for a wrong path or name, `ConfigurationError`, `BackendUnavailable`.
+    """
+    publish = settings.publish
     async with AsyncExitStack() as stack:
-        repository = stack.enter_context(
-            closing(
-                open_repository(
-                    target.path, ref=target.ref, include_untracked=settings.publish.include_untracked
-                )
-            )
-        )
-        project = project_name(target.project_name or repository.name)
+        opened = open_repository(target.path, ref=target.ref, include_untracked=publish.include_untracked)
+        repository = stack.enter_context(closing(opened))
+        project = project_name(target.project_name, repository.name)
         log = await stack.enter_async_context(open_log(settings))
-        limit = min(settings.publish.max_batch_bytes, await log.max_message_bytes(REQUEST_TOPIC))
+        limit = min(publish.max_batch_bytes, await log.max_message_bytes(REQUESTED_V2))
         context = PublishContext(
             project_name=project,
             repository=repository,
@@ -101,32 +102,99 @@ async def ingestion(
         strategies = publishing_strategies(settings)
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
-        manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", f"{log.name}|{project}")))
-        planner = Planner(
-            context,
-            strategies,
-            RuleSelector(),
-            PlanRules(
-                whole_limit=settings.publish.inline_size_limit,
-                wanted=_wanted(settings, strategies),
-                include_tests=settings.publish.include_tests,
-                overrides=target.overrides,
-                force=target.force_reindex,
-            ),
-            manifest,
+        scope = f"{log_identity(settings)} {project}"
+        manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
+        rules = PublishRules(
+            source=event_source(),
+            batch_size=publish.batch_size,
+            max_batch_bytes=limit,
+            include_tests=publish.include_tests,
+            force_reindex=target.force_reindex,
         )
-        publisher = Publisher(
+        plan_rules = PlanRules(
+            whole_limit=publish.inline_size_limit,
+            wanted=_wanted(settings, strategies),
+            include_tests=publish.include_tests,
+            force=target.force_reindex,
+            show_unchanged=show_unchanged,
+            overrides=target.overrides,
+        )
+        planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
+        publisher = Publisher(log, context, strategies, rules, manifest, listener)
+        yield Ingestion(project, planner, publisher, rules)
+
+
+def log_identity(settings: Settings) -> str:
+    """Names the log, so that what was published to one is not taken for published to another."""
+    return f"embedded {settings.data_dir}"
+
+
+def publishing_strategies(settings: Settings) -> list[Strategy]:
+    """The strategies these settings make possible."""
+    return [InlineStrategy(settings.publish.inline_size_limit)]
+
+
+def _wanted(settings: Settings, strategies: Sequence[Strategy]) -> ContentStrategy | None:
+    """The user's explicit choice. Raises `ConfigurationError` where nothing can carry it out."""
+    if settings.publish.content_strategy == "auto":
+        return None
+    wanted = ContentStrategy(settings.publish.content_strategy)
+    if wanted not in {strategy.name for strategy in strategies}:
+        raise ConfigurationError(f"the content strategy {wanted} is not configured")
+    return wanted
+
+
+def project_name(given: str | None, default: str) -> str:
+    """A valid project name, 1 to 100 characters. Raises `UsageError` for a given one that is not."""
+    if given is None:
+        return _UNFIT.sub("-", default).strip("-")[:PROJECT_NAME_LIMIT] or "project"
+    if not 1 <= len(given) <= PROJECT_NAME_LIMIT or not given.isprintable():
+        raise UsageError(f"a project name has 1 to {PROJECT_NAME_LIMIT} printable characters")
+    return given
+
+
+@asynccontextmanager
+async def consuming(
+    settings: Settings, *, listener: Listener = ignore, service: bool = True
+) -> AsyncIterator[Consumer]:
+    """Open everything that an agent needs.
+
+    A `service` waits for a durable step for ever; otherwise it fails after `agent.attempts`.
+    """
+    agent = settings.agent
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(open_log(settings))
+        analyzer = await stack.enter_async_context(
+            BridgeIntelligenceGenerator(workers=agent.workers or None, deadline_s=agent.parse_deadline)
+        )
+        resolver = Resolver(consuming_fetchers(settings), listener)
+        stack.push_async_callback(resolver.close)
+        sinks: list[ResultSink] = []
+        if agent.index:
+            sinks.append(await stack.enter_async_context(open_index(settings)))
+        processor = RequestProcessor(
             log,
-            context,
-            strategies,
-            PublishRules(
-                source=event_source(),
-                batch_size=settings.publish.batch_size,
-                max_batch_bytes=limit,
-                include_tests=settings.publish.include_tests,
-                force_reindex=target.force_reindex,
-            ),
-            manifest,
-            listener,
+            resolver,
+            analyzer,
+            sinks,
+            DeadLetters(log, settings.log.group),
+            event_source(),
+            listener=listener,
+            attempts=None if service else agent.attempts,
         )
-        yield Ingestion(project, planner, None if plan_only else publisher, limit)
+        source = event_source()
+        yield Consumer(
+            log,
+            processor,
+            group=settings.log.group,
+            topics=settings.log.topics,
+            member_id=source.instance_id,
+            limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
+        )
+
+
+def consuming_fetchers(settings: Settings) -> list[Fetcher]:
+    """The fetchers these settings make possible."""
+    roots = settings.agent.local_roots
+    local = [Path("/")] if roots is None else [Path(root) for root in roots]
+    return [InlineFetcher(), LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight)]

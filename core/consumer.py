@@ -190,7 +190,9 @@ class Consumer:
         message = self._tasks.pop(task)
         self._bytes -= len(message.value or b"")
         if not task.cancelled() and (error := task.exception()):
-            self._failure = self._failure or (error if isinstance(error, Exception) else RuntimeError(str(error)))
+            self._failure = self._failure or (
+                error if isinstance(error, Exception) else RuntimeError(str(error))
+            )
             logger.debug("processing %s failed", message.position, exc_info=error)
 
     async def _commit_when_told(self) -> None:

@@ -84,7 +84,8 @@ class SqliteManifest:
         """Recorded paths that this run did not meet, in path order."""
         with explaining(self._path, SCHEMA.name):
             rows = self._reading.execute(
-                "SELECT path FROM published WHERE scope = ? AND path NOT IN (SELECT path FROM met) ORDER BY path",
+                "SELECT path FROM published"
+                " WHERE scope = ? AND path NOT IN (SELECT path FROM met) ORDER BY path",
                 (self._scope,),
             )
             return [decoded_path(path) for (path,) in rows]

@@ -129,9 +129,7 @@ class Planner:
         """Every configured strategy's verdict on a file."""
         return {name: strategy.feasible(facts, self._context) for name, strategy in self._strategies.items()}
 
-    def _read_next(
-        self, chunks: Iterator[list[Entry | Skip]]
-    ) -> list[_Read | Skip | Unchanged] | None:
+    def _read_next(self, chunks: Iterator[list[Entry | Skip]]) -> list[_Read | Skip | Unchanged] | None:
         chunk = next(chunks, None)
         return None if chunk is None else [self._look(item, proven) for item, proven in self._compare(chunk)]
 

@@ -170,7 +170,13 @@ class Publisher:
         slow = [asyncio.create_task(one(item)) for item in planned if item.encoded is None]
         ready = [
             PackedFile(
-                item.facts, item.strategy, item.encoded, item.facts.checksum, item.content, item.choices[1:]
+                item.facts,
+                item.strategy,
+                item.encoded_size,
+                item.encoded,
+                item.facts.checksum,
+                item.content,
+                item.choices[1:],
             )
             for item in planned
             if item.encoded is not None

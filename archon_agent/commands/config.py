@@ -8,7 +8,7 @@ from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from core.settings.model import SECTIONS
 
-app = typer.Typer(help="Show the settings.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Show the settings.", no_args_is_help=True)
 MASK = "***"
 
 

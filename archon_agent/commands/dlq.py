@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_async
 from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import UsageError
+from core.safety.display import display
 
-app = typer.Typer(help="List, show and redrive dead letters.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="List, show and redrive dead letters.", no_args_is_help=True)
 
 LetterId = Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as dlq list shows it")]
-Reason = Annotated[str | None, typer.Option("--reason", help="only letters of this reason", show_default=False)]
+Reason = Annotated[
+    str | None, typer.Option("--reason", help="only letters of this reason", show_default=False)
+]
 
 
 @app.command("list")
@@ -30,7 +34,9 @@ def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = Fals
         console.say("the dead-letter topics are empty")
         return
     rows = [
-        (letter.id, info.reason, info.stage, info.attempts, info.message) if (info := letter.info) else (letter.id,)
+        (letter.id, info.reason, info.stage, info.attempts, info.message)
+        if (info := letter.info)
+        else (letter.id,)
         for letter in letters
     ]
     padded = [(*row, *(None,) * (5 - len(row))) for row in rows]
@@ -46,7 +52,9 @@ def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None
         console.print_json({**document(letter), "payload": payload(letter)})
         return
     fields = {**document(letter), "headers": None}
-    console.out.print(console.table(("FIELD", "VALUE"), [item for item in fields.items() if item[1] is not None]))
+    console.out.print(
+        console.table(("FIELD", "VALUE"), [item for item in fields.items() if item[1] is not None])
+    )
     console.print_json(payload(letter))
 
 
@@ -54,7 +62,9 @@ def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None
 @with_settings("log")
 def redrive(
     loaded: Loaded,
-    letter_id: Annotated[str | None, typer.Argument(help="TOPIC/PARTITION/OFFSET", show_default=False)] = None,
+    letter_id: Annotated[
+        str | None, typer.Argument(help="TOPIC/PARTITION/OFFSET", show_default=False)
+    ] = None,
     reason: Reason = None,
     everything: Annotated[bool, typer.Option("--all", help="every letter")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent, send nothing")] = False,
@@ -74,7 +84,7 @@ def redrive(
         return
     for letter in letters:
         target = letter.info.topic if letter.info else "–"
-        console.out.print(console.Text(f"{letter.id} {'would go' if dry_run else 'went'} to {console.display(target)}"))
+        console.out.print(Text(f"{letter.id} {'would go' if dry_run else 'went'} to {display(target)}"))
     if not letters:
         console.say("no letter to redrive")
 
@@ -124,7 +134,7 @@ def document(letter: DeadLetter) -> dict[str, Any]:
 
 
 def payload(letter: DeadLetter) -> Any:
-    """The decoded payload with contents and signed links elided; for bytes that are no JSON, their display."""
+    """The decoded payload with contents and signed links elided; bytes that are no JSON are displayed."""
     from core.errors import InvalidEvent
     from core.events.codec import from_json
     from core.safety.display import display
@@ -141,7 +151,9 @@ def payload(letter: DeadLetter) -> Any:
 def _elide(data: Any) -> Any:
     if isinstance(data, dict):
         return {
-            key: f"<{len(value):,} characters>" if key in ("content", "content_url") and isinstance(value, str) else _elide(value)
+            key: f"<{len(value):,} characters>"
+            if key in ("content", "content_url") and isinstance(value, str)
+            else _elide(value)
             for key, value in data.items()
         }
     return [_elide(item) for item in data] if isinstance(data, list) else data

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from core.safety.display import display
 from core.summary import IngestSummary
 
-app = typer.Typer(help="Publish the files of a repository.")
+app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
 
 RepositoryPath = Annotated[Path, typer.Argument(help="work tree, plain directory or bare repository")]
-Ref = Annotated[str | None, typer.Option("--ref", help="read this commit, branch or tag from the object store")]
+Ref = Annotated[
+    str | None, typer.Option("--ref", help="read this commit, branch or tag from the object store")
+]
 ProjectName = Annotated[
     str | None, typer.Option("--project-name", help="default: the directory's name", show_default=False)
 ]
@@ -32,7 +36,9 @@ def ingest(
     ref: Ref = None,
     project_name: ProjectName = None,
     force_reindex: Force = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be published, send nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be published, send nothing")
+    ] = False,
     as_json: JsonFlag = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -71,33 +77,36 @@ def _code(summary: IngestSummary) -> ExitCode:
 
 def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> None:
     """The summary for people: data on stdout, what went wrong on stderr."""
-    console.out.print(console.Text(_headline(summary, dry_run)))
+    console.out.print(Text(_headline(summary, dry_run)))
     if summary.files_published:
         largest = console.size(summary.largest_message_bytes)
-        console.out.print(f"  {summary.batches:,} batches, the largest {largest}, in {console.duration(summary.duration_s)}")
+        console.out.print(
+            f"  {summary.batches:,} batches, the largest {largest}, in {console.duration(summary.duration_s)}"
+        )
     for name, totals in summary.by_strategy.items():
         console.out.print(f"  {name:<15} {totals.files:>9,} files {console.size(totals.bytes):>10}")
     for cause, count in summary.fallbacks.items():
-        console.out.print(console.Text(f"  fallback {cause}: {count:,}"))
+        console.out.print(Text(f"  fallback {cause}: {count:,}"))
     _show_skips(summary, verbose)
     if not summary.files_discovered:
         console.say("there is nothing to ingest: no files")
     if summary.interrupted:
         console.say("interrupted: what was acknowledged stays, run it again for the rest")
     if summary.refusal:
-        console.say(f"{summary.files_unpublished:,} files are unpublished: {console.display(summary.refusal)}")
+        console.say(f"{summary.files_unpublished:,} files are unpublished: {display(summary.refusal)}")
 
 
 def _headline(summary: IngestSummary, dry_run: bool) -> str:
     verb = "would publish" if dry_run else "published"
-    parts = [f"{verb} {summary.files_published:,} of {summary.files_discovered:,} files ({console.size(summary.bytes)})"]
+    amount = f"{summary.files_published:,} of {summary.files_discovered:,} files"
+    parts = [f"{verb} {amount} ({console.size(summary.bytes)})"]
     if summary.files_unchanged:
         parts.append(f"{summary.files_unchanged:,} unchanged")
     if summary.files_deleted:
         parts.append(f"{summary.files_deleted:,} deleted")
     if summary.skipped:
         parts.append(f"{len(summary.skipped):,} skipped")
-    return f"{console.display(summary.project_name)}: {', '.join(parts)}"
+    return f"{display(summary.project_name)}: {', '.join(parts)}"
 
 
 def _show_skips(summary: IngestSummary, verbose: int) -> None:
@@ -110,5 +119,5 @@ def _show_skips(summary: IngestSummary, verbose: int) -> None:
         console.out.print(f"  {glyph} skipped {len(skips):,}: {reason.sentence}")
         shown = skips if verbose else skips[:3] if reason.is_fault else []
         for skip in shown:
-            detail = f" ({console.display(skip.detail)})" if skip.detail else ""
-            console.out.print(console.Text(f"      {console.display(skip.path)}{detail}"))
+            detail = f" ({display(skip.detail)})" if skip.detail else ""
+            console.out.print(Text(f"      {display(skip.path)}{detail}"))

@@ -14,7 +14,7 @@ from archon_agent.running import run_async
 if TYPE_CHECKING:
     from core.planner import PlannedFile
 
-app = typer.Typer(help="Show what an ingestion would publish, file by file.")
+app = typer.Typer(add_completion=False, help="Show what an ingestion would publish, file by file.")
 LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
@@ -68,7 +68,7 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
 
 
 def _show(document: dict[str, Any]) -> None:
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             LETTERS[file["strategy"]],
             file["path"],

@@ -10,7 +10,7 @@ from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_async
 
-app = typer.Typer(help="Show the records of the local index.")
+app = typer.Typer(add_completion=False, help="Show the records of the local index.")
 COLUMNS = ("PROJECT", "PATH", "LANG", "CODE", "SYMBOLS", "MAX CC", "QUALITY")
 
 
@@ -21,7 +21,9 @@ def results(
     project: ProjectFlag = None,
     language: Annotated[str | None, typer.Option(help="only this language", show_default=False)] = None,
     sort: Annotated[str, typer.Option(help="path, complexity, quality or size")] = "path",
-    limit: Annotated[int | None, typer.Option(min=1, help="at most so many records", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="at most so many records", show_default=False)
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the records of the local index."""
@@ -41,7 +43,9 @@ async def _load(
     from core.assembly import open_index
 
     async with open_index(loaded.settings) as index:
-        return [item async for item in index.query(project=project, language=language, sort=sort, limit=limit)]
+        return [
+            item async for item in index.query(project=project, language=language, sort=sort, limit=limit)
+        ]
 
 
 def document(record: Any) -> dict[str, Any]:

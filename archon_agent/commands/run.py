@@ -13,7 +13,7 @@ from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from core.consumer import RunSummary
 
-app = typer.Typer(help="Consume requests and make records.")
+app = typer.Typer(add_completion=False, help="Consume requests and make records.")
 
 
 @app.command()
@@ -53,9 +53,9 @@ def show(summary: RunSummary) -> None:
     """The summary for people."""
     sources = ", ".join(f"{count:,} {name}" for name, count in summary.by_source.most_common())
     rate = summary.files_processed / max(summary.duration_s, 0.001)
+    took = f"{console.duration(summary.duration_s)} ({rate:,.0f}/s)"
     console.out.print(
-        f"{summary.files_processed:,} files analysed in {console.duration(summary.duration_s)} ({rate:,.0f}/s)"
-        + (f": {sources}" if sources else "")
+        f"{summary.files_processed:,} files analysed in {took}{': ' if sources else ''}{sources}"
     )
     for count, text in (
         (summary.files_deleted, "paths deleted"),

@@ -9,12 +9,14 @@ import typer
 from archon_agent import console
 from core.errors import UsageError
 
-app = typer.Typer(help="Print JSON Schema or AsyncAPI documents of the events.")
+app = typer.Typer(add_completion=False, help="Print JSON Schema or AsyncAPI documents of the events.")
 
 
 @app.command()
 def schema(
-    name: Annotated[str | None, typer.Argument(help="a document's name; without it they are listed", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="a document's name; without it they are listed", show_default=False)
+    ] = None,
 ) -> None:
     """Print the JSON Schema of an event, or the AsyncAPI document of them all."""
     from core.events.schema import documents

@@ -10,7 +10,7 @@ from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_async
 
-app = typer.Typer(help="Find words in paths and symbol names.")
+app = typer.Typer(add_completion=False, help="Find words in paths and symbol names.")
 
 
 @app.command()

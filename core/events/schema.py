@@ -8,7 +8,11 @@ from pydantic import BaseModel
 
 from core import __version__
 from core.events import topics
-from core.events.intelligence import BridgeIntelligenceRequest, BridgeIntelligenceResponse, FileIntelligenceGenerated
+from core.events.intelligence import (
+    BridgeIntelligenceRequest,
+    BridgeIntelligenceResponse,
+    FileIntelligenceGenerated,
+)
 from core.events.outcome import IndexProjectCompleted, IndexProjectFailed
 from core.events.v1 import ModelEventIndexProjectRequestedV1
 from core.events.v2 import ModelEventIndexProjectRequestedV2
@@ -27,8 +31,16 @@ EVENTS: dict[str, tuple[str, type[BaseModel], str]] = {
         ModelEventIndexProjectRequestedV2,
         "A batch of files to index, each by one of three content strategies.",
     ),
-    "index-project-completed.v1": (topics.COMPLETED, IndexProjectCompleted, "A batch was processed; with counts."),
-    "index-project-failed.v1": (topics.FAILED, IndexProjectFailed, "A batch yielded nothing; with the reason."),
+    "index-project-completed.v1": (
+        topics.COMPLETED,
+        IndexProjectCompleted,
+        "A batch was processed; with counts.",
+    ),
+    "index-project-failed.v1": (
+        topics.FAILED,
+        IndexProjectFailed,
+        "A batch yielded nothing; with the reason.",
+    ),
     "file-intelligence-generated.v1": (
         topics.FILE_INTELLIGENCE,
         FileIntelligenceGenerated,
@@ -83,7 +95,14 @@ def _asyncapi() -> dict[str, Any]:
         "operations": operations,
         "components": {
             "messages": {
-                name: {"name": name, "summary": text, "payload": {"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": {"$ref": f"./{name}.schema.json"}}}
+                name: {
+                    "name": name,
+                    "summary": text,
+                    "payload": {
+                        "schemaFormat": "application/schema+json;version=draft-2020-12",
+                        "schema": {"$ref": f"./{name}.schema.json"},
+                    },
+                }
                 for name, (_, _, text) in EVENTS.items()
             }
         },

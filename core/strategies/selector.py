@@ -43,9 +43,8 @@ class RuleSelector:
     name = "rules"
 
     def __init__(self, preferred: ContentStrategy | None = None) -> None:
-        self._order = (ContentStrategy.INLINE, ContentStrategy.GIT_REFERENCE, ContentStrategy.OBJECT_STORAGE)
-        if preferred:
-            self._order = (preferred, *(name for name in self._order if name is not preferred))
+        order = (ContentStrategy.INLINE, ContentStrategy.GIT_REFERENCE, ContentStrategy.OBJECT_STORAGE)
+        self._order = sorted(order, key=lambda name: name is not preferred)
 
     def rank(
         self,

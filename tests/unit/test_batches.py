@@ -1,0 +1,56 @@
+"""Greedy packing: never over a limit, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.batches import Batch, BatchProcessor, PackedFile
+from core.events.common import ContentStrategy
+from core.repository.facts import Entry, FileFacts
+
+
+def packed(number: int, encoded_size: int) -> PackedFile:
+    entry = Entry(f"{number}.py", encoded_size, None, 0o100644)
+    facts = FileFacts(entry, "python", False, "utf-8", False, False, False, None)
+    return PackedFile(facts, ContentStrategy.INLINE, encoded_size, b"x" * encoded_size, None, None, ())
+
+
+def pack_all(sizes: list[int], max_files: int, max_bytes: int) -> list[Batch]:
+    processor = BatchProcessor(max_files, max_bytes)
+    batches = [processor.add(packed(number, size)) for number, size in enumerate(sizes)]
+    return [batch for batch in [*batches, processor.flush()] if batch]
+
+
+@given(st.lists(st.integers(1, 50)), st.integers(1, 7), st.integers(51, 120))
+def test_packing(sizes: list[int], max_files: int, max_bytes: int) -> None:
+    batches = pack_all(sizes, max_files, max_bytes)
+    assert [file.facts.path for batch in batches for file in batch.files] == [
+        f"{n}.py" for n in range(len(sizes))
+    ]
+    for batch in batches:
+        assert 1 <= len(batch.files) <= max_files
+        assert batch.encoded_bytes == sum(len(file) + 1 for file in batch.encoded) <= max_bytes
+
+
+@given(st.lists(st.integers(1, 50), min_size=1), st.integers(51, 120))
+def test_packing_is_greedy(sizes: list[int], max_bytes: int) -> None:
+    batches = pack_all(sizes, 1000, max_bytes)
+    for batch, following in zip(batches, batches[1:], strict=False):
+        assert batch.encoded_bytes + following.files[0].encoded_size + 1 > max_bytes
+
+
+def test_the_file_that_fills_a_batch_by_count_is_in_it() -> None:
+    assert [len(batch.files) for batch in pack_all([1] * 5, 2, 1000)] == [2, 2, 1]
+
+
+def test_halves_are_the_whole() -> None:
+    batch = Batch.of([packed(number, 10) for number in range(5)])
+    left, right = batch.halves()
+    assert [*left.files, *right.files] == list(batch.files)
+    assert left.encoded_bytes + right.encoded_bytes == batch.encoded_bytes
+    assert batch.raw_bytes == 50
+
+
+def test_nothing_makes_no_batch() -> None:
+    assert BatchProcessor(10, 100).flush() is None
