@@ -100,11 +100,14 @@ class LogConsumer(Protocol):
         ...
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Make the next offsets to read durable; partitions no longer ours are left out silently."""
+        """Make the next offsets to read durable; partitions no longer ours are left out silently.
+
+        An offset below the committed one counts only after a `seek` of that partition.
+        """
         ...
 
     async def seek(self, where: TopicPartition, offset: int) -> None:
-        """Read `where` from `offset` on."""
+        """Read `where` from `offset` on; a partition that is not ours is left alone."""
         ...
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -122,7 +125,7 @@ class LogConsumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Leave the group. Idempotent."""
+        """Await the revoked handler for what is assigned, then leave the group. Idempotent."""
         ...
 
 
@@ -144,7 +147,8 @@ class EventLog(Protocol):
     ) -> Sequence[Position | PublishFailure]:
         """Publish; one answer per message in order. A position means durable.
 
-        A message over the limit is a `PublishFailure` with `MessageTooLarge`; the others still go.
+        A message over the limit is a `PublishFailure` with `MessageTooLarge`, one for a partition that
+        the topic does not have with another `PermanentError`; the others still go.
         Raises `BackendUnavailable` when the log as a whole cannot be reached or written.
         """
         ...

@@ -1,0 +1,65 @@
+"""What one `publish` does inside its transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from core.errors import MessageTooLarge, PermanentError
+from core.log.base import OutgoingMessage, Position, PublishFailure
+from core.log.embedded.tables import ensure_topic, message_bytes, pack_headers, place
+from core.log.partitioner import partition_of
+
+
+def append(
+    connection: sqlite3.Connection,
+    topic: str,
+    messages: Sequence[OutgoingMessage],
+    *,
+    partitions: int,
+    limit_bytes: int,
+    unkeyed: Iterator[int],
+    now_ms: int,
+) -> list[Position | PublishFailure]:
+    """Write the messages that fit, in order, and say where each went. Makes `topic` where missing.
+
+    `unkeyed` spreads messages without a key: each takes its next number, modulo the partitions.
+    """
+    found = ensure_topic(connection, topic, partitions)
+    ends = [partition.end for partition in found]
+    rows: list[tuple[int, int, bytes | None, bytes | None, bytes | None]] = []
+    answers: list[Position | PublishFailure] = []
+    for index, message in enumerate(messages):
+        if (error := _problem(topic, message, len(found), limit_bytes)) is not None:
+            answers.append(PublishFailure(index, error))
+            continue
+        number = _choose(message, len(found), unkeyed)
+        offset = ends[number]
+        ends[number] += 1
+        at = place(found[number].id, offset)
+        rows.append((at, now_ms, message.key, pack_headers(message.headers), message.value))
+        answers.append(Position(topic, number, offset))
+    connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?)", rows)
+    connection.executemany(
+        "UPDATE partitions SET end_offset = ? WHERE id = ?",
+        [(end, partition.id) for end, partition in zip(ends, found, strict=True) if end != partition.end],
+    )
+    return answers
+
+
+def _choose(message: OutgoingMessage, partitions: int, unkeyed: Iterator[int]) -> int:
+    if message.partition is not None:
+        return message.partition
+    return next(unkeyed) % partitions if message.key is None else partition_of(message.key, partitions)
+
+
+def _problem(
+    topic: str, message: OutgoingMessage, partitions: int, limit_bytes: int
+) -> PermanentError | None:
+    if (size := message_bytes(message)) > limit_bytes:
+        return MessageTooLarge(
+            f"a message of {size:,} bytes exceeds the {limit_bytes:,} that {topic} accepts"
+        )
+    if message.partition is not None and not 0 <= message.partition < partitions:
+        return PermanentError(f"{topic} has {partitions} partitions, and no number {message.partition}")
+    return None
