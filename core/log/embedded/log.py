@@ -57,12 +57,15 @@ class EmbeddedLog:
         self._unkeyed = itertools.count(random.randrange(partitions))  # noqa: S311, only spreads load
         self._consumers: set[EmbeddedConsumer] = set()
         self._housekeeper: asyncio.Task[None] | None = None
+        self._name = "embedded"
 
     async def __aenter__(self) -> Self:
         await self._store.writer.open()
         try:
             await self._store.reader.open()
+            self._name = f"embedded-{await self._store.reader.read(queries.identity)}"
         except BaseException:
+            await self._store.reader.close()
             await self._store.writer.close()
             raise
         self._housekeeper = asyncio.create_task(self._keep_house(), name="event log housekeeping")
@@ -80,6 +83,11 @@ class EmbeddedLog:
         finally:
             await self._store.reader.close()
             await self._store.writer.close()
+
+    @property
+    def name(self) -> str:
+        """Tells this log from every other, also from one made anew in its path; known once entered."""
+        return self._name
 
     async def max_message_bytes(self, topic: str) -> int:  # noqa: ARG002, one limit for all
         return self._max_message_bytes

@@ -13,6 +13,12 @@ _PAGE_MESSAGES = 64
 _PAGE_BYTES = 1024 * 1024
 
 
+def identity(connection: sqlite3.Connection) -> str:
+    """What tells this file from one that takes its place."""
+    (id_,) = _texts(connection, "SELECT id FROM identity")
+    return id_
+
+
 def lag_of(
     connection: sqlite3.Connection, group: str, chosen: Sequence[str] | None, now_ms: int
 ) -> list[PartitionLag]:

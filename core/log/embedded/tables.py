@@ -18,6 +18,9 @@ SCHEMA = Schema(
     cache_bytes=8 * 1024 * 1024,
     migrations=(
         (
+            # What tells this log from one that takes its place in the same path.
+            "CREATE TABLE identity (id TEXT NOT NULL)",
+            "INSERT INTO identity VALUES (lower(hex(randomblob(8))))",
             """CREATE TABLE partitions (
                 id INTEGER PRIMARY KEY,
                 topic TEXT NOT NULL,
