@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +38,7 @@ def test_packing(sizes: list[int], max_files: int, max_bytes: int) -> None:
 @given(st.lists(st.integers(1, 50), min_size=1), st.integers(51, 120))
 def test_packing_is_greedy(sizes: list[int], max_bytes: int) -> None:
     batches = pack_all(sizes, 1000, max_bytes)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         assert batch.encoded_bytes + following.files[0].encoded_size + 1 > max_bytes
 
 
