@@ -48,7 +48,11 @@ def event_source(service: str = "archon-agent") -> Source:
 
 
 def open_log(settings: Settings) -> EventLog:
-    """The event log of these settings, to be entered as a context manager."""
+    """The event log of these settings, to be entered as a context manager. Raises `ConfigurationError`."""
+    if settings.kafka.servers:
+        from core.log.kafka import KafkaLog  # only who uses Kafka pays for its client
+
+        return KafkaLog(settings.kafka, client_id=event_source().instance_id)
     return EmbeddedLog(settings.data_dir / "log.sqlite", partitions=settings.log.partitions)
 
 
@@ -102,7 +106,7 @@ async def ingestion(
         strategies = publishing_strategies(settings)
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
-        scope = f"{log_identity(settings)} {project}"
+        scope = f"{log.name} {project}"
         manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
         rules = PublishRules(
             source=event_source(),
@@ -122,11 +126,6 @@ async def ingestion(
         planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
         publisher = Publisher(log, context, strategies, rules, manifest, listener)
         yield Ingestion(project, planner, publisher, rules)
-
-
-def log_identity(settings: Settings) -> str:
-    """Names the log, so that what was published to one is not taken for published to another."""
-    return f"embedded {settings.data_dir}"
 
 
 def publishing_strategies(settings: Settings) -> list[Strategy]:

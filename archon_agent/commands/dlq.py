@@ -23,7 +23,7 @@ Reason = Annotated[
 
 
 @app.command("list")
-@with_settings("log")
+@with_settings("log", "kafka")
 def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = False) -> None:
     """List the dead letters that were not redriven."""
     letters = run_async(lambda _stop: _list(loaded, reason))
@@ -44,7 +44,7 @@ def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = Fals
 
 
 @app.command()
-@with_settings("log")
+@with_settings("log", "kafka")
 def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None:
     """Show one dead letter: headers, and the payload without file contents."""
     letter = run_async(lambda _stop: _find(loaded, letter_id))
@@ -59,7 +59,7 @@ def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None
 
 
 @app.command()
-@with_settings("log")
+@with_settings("log", "kafka")
 def redrive(
     loaded: Loaded,
     letter_id: Annotated[

@@ -29,7 +29,7 @@ Force = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged 
 
 
 @app.command()
-@with_settings("publish", "log")
+@with_settings("publish", "log", "kafka")
 def ingest(
     loaded: Loaded,
     path: RepositoryPath,

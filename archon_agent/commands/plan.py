@@ -19,7 +19,7 @@ LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
 @app.command()
-@with_settings("publish", "log")
+@with_settings("publish", "log", "kafka")
 def plan(
     loaded: Loaded,
     path: RepositoryPath,

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, help="Consume requests and make records.
 
 
 @app.command()
-@with_settings("log", "agent")
+@with_settings("log", "kafka", "agent")
 def run(
     loaded: Loaded,
     drain: Annotated[bool, typer.Option("--drain", help="end when nothing waits any more")] = False,

@@ -138,6 +138,11 @@ class EventLog(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    @property
+    def name(self) -> str:
+        """Tells this log from every other; known once entered."""
+        ...
+
     async def max_message_bytes(self, topic: str) -> int:
         """The largest value, with key and headers, that `topic` accepts, in bytes."""
         ...

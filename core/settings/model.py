@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.settings.kafka import KafkaSettings
 from core.settings.option import Option, Provenance, option, options_of
 from core.settings.sections import AgentSettings, LogSettings, PublishSettings
 
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     home: Path | None = option(None, "directory of all state; default: the platform's directories")
     publish: PublishSettings = Field(default_factory=PublishSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
 
     @classmethod

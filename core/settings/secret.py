@@ -1,0 +1,50 @@
+"""References to secrets: settings and files name where a secret is, they never hold it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from core.errors import ConfigurationError
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+")
+_LONGEST = 64 * 1024
+
+
+def check_reference(value: str) -> str:
+    """`value` if it is `env:NAME` or `file:/absolute/path`. Raises `ValueError` without repeating it."""
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("give env:NAME or file:/path, never the secret itself")
+    return value
+
+
+SecretReference = Annotated[str, AfterValidator(check_reference)]
+
+
+def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> str:
+    """The secret that `reference` names, without a trailing newline.
+
+    Read anew at every call, so that a rotated file is noticed. Raises `ConfigurationError` naming the
+    reference, never the secret.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        value = (os.environ if environ is None else environ).get(name)
+        if not value:
+            raise ConfigurationError(f"the environment variable {name} that a setting names is not set")
+        return value
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        text = content.decode("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"the secret file {name} cannot be read: {why}") from None
+    if not text or len(content) > _LONGEST:
+        raise ConfigurationError(f"the secret file {name} is empty or larger than {_LONGEST} bytes")
+    return text

@@ -1,0 +1,3 @@
+"""Fixtures of real servers, shared by all tests."""
+
+pytest_plugins = ["tests.servers.kafka"]
