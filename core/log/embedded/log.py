@@ -89,7 +89,7 @@ class EmbeddedLog:
         """Tells this log from every other, also from one made anew in its path; known once entered."""
         return self._name
 
-    async def max_message_bytes(self, topic: str) -> int:  # noqa: ARG002, one limit for all
+    async def max_message_bytes(self, topic: str) -> int:
         return self._max_message_bytes
 
     async def create_topic(self, topic: str, partitions: int | None = None) -> None:
