@@ -1,0 +1,208 @@
+"""The main job against its floors: publish, unchanged re-ingest, consume, memory, start.
+
+`python -m bench pipeline -- [PATH]` measures a repository of yours instead of the generated corpus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from bench import corpus, measure
+from bench.measure import Row, Run
+
+ROUNDS = 5
+
+
+def main(arguments: list[str]) -> None:
+    """Run everything and write docs/performance/pipeline.md."""
+    with tempfile.TemporaryDirectory(prefix="archon-bench-") as scratch:
+        work = Path(scratch)
+        source = Path(arguments[0]) if arguments else corpus.make(work / "corpus", 5000)
+        rows = [*_publish(source, work), *_consume(source, work)]
+        if not arguments:
+            rows += _memory(work)
+        rows.append(_start())
+        subject = "the given repository" if arguments else "a generated corpus of 5,000 files, 40 MB"
+    measure.write(
+        "pipeline", "The main job", rows, f"Measured on {subject}; medians of {ROUNDS} alternating runs."
+    )
+
+
+def _publish(source: Path, work: Path) -> list[Row]:
+    def ingest() -> Run:
+        shutil.rmtree(work / "home", ignore_errors=True)
+        return _child("ingest", source, work / "home")
+
+    floor, first, again = measure.alternate(
+        ROUNDS,
+        lambda: _child("floor-publish", source),
+        ingest,
+        lambda: _child("ingest", source, work / "home"),
+    )
+    ratio, unchanged = measure.median_ratio(first, floor), measure.median_ratio(again, first)
+    return [
+        _row("publish", first, floor, ratio, 2.0),
+        _row("unchanged re-ingest (floor: first run)", again, first, unchanged, 0.3),
+    ]
+
+
+def _consume(source: Path, work: Path) -> list[Row]:
+    _child("ingest", source, work / "published")
+
+    def run() -> Run:
+        shutil.rmtree(work / "home", ignore_errors=True)
+        shutil.copytree(work / "published", work / "home")
+        return _child("run", source, work / "home")
+
+    floor, runs = measure.alternate(ROUNDS, lambda: _child("floor-parse", source), run)
+    p99 = statistics.median(run.details["p99_ms"] for run in runs)
+    return [
+        _row("consume (`run --drain`)", runs, floor, measure.median_ratio(runs, floor), 2.0),
+        Row("analysis per file ≤ 100 KB, p99", f"{p99:.1f} ms", "–", "–", "≤ 50 ms", p99 <= 50),
+    ]
+
+
+def _memory(work: Path) -> list[Row]:
+    peaks: dict[int, float] = {}
+    for files in (10_000, 100_000):
+        source = work / f"memory-{files}"
+        corpus.make_small(source, files)
+        peaks[files] = _child("ingest", source, work / f"memory-home-{files}").peak_rss / 2**20
+    ratio = peaks[100_000] / peaks[10_000]
+    large, small = f"{peaks[100_000]:.0f} MB", f"{peaks[10_000]:.0f} MB"
+    return [
+        Row("peak memory of ingest, 100,000 files", large, "–", "–", "≤ 250 MB", peaks[100_000] <= 250),
+        Row("… against 10,000 files", large, small, f"{ratio:.2f}", "≤ 1.3", ratio <= 1.3),
+    ]
+
+
+def _start() -> Row:
+    def command(*words: str) -> Run:
+        started = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        return Run(time.perf_counter() - started, 0, {})
+
+    agent = str(Path(sys.executable).with_name("archon-agent"))
+    starts, imports = measure.alternate(
+        15, lambda: command(agent, "--version"), lambda: command(sys.executable, "-c", "import typer")
+    )
+    return _row(
+        "start: `archon-agent --version` (floor: `import typer`)",
+        starts,
+        imports,
+        measure.median_ratio(starts, imports),
+        2.0,
+    )
+
+
+def _row(name: str, subject: list[Run], floor: list[Run], ratio: float, target: float) -> Row:
+    figures = (f"{measure.median(runs):.3f} s" for runs in (subject, floor))
+    return Row(name, *figures, f"{ratio:.2f}", f"≤ {target}", ratio <= target)
+
+
+def _child(task: str, source: Path, home: Path | None = None) -> Run:
+    arguments = [task, str(source)] + ([str(home)] if home else [])
+    return measure.child("bench.pipeline", *arguments)
+
+
+# --- what runs in the children ---
+
+
+def _floor_publish(source: Path) -> None:
+    """List the index, read, SHA-256, JSON-encode, in one plain loop."""
+    from dulwich.index import Index
+
+    started = time.perf_counter()
+    for raw in Index(str(source / ".git" / "index")):
+        content = (source / os.fsdecode(raw)).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        json.dumps(
+            {"path": os.fsdecode(raw), "checksum": digest, "content": content.decode("utf-8", "replace")}
+        )
+    measure.report_child(time.perf_counter() - started)
+
+
+def _ingest(source: Path, home: Path) -> None:
+    from core.assembly import Target, ingestion
+    from core.settings import load
+
+    settings = load({"home": home}).settings
+
+    async def work() -> int:
+        async with ingestion(settings, Target(source)) as job:
+            return (await job.publisher.publish(job.planner.stream())).files_published
+
+    started = time.perf_counter()
+    published = asyncio.run(work())
+    measure.report_child(time.perf_counter() - started, published=published)
+
+
+def _floor_parse(source: Path) -> None:
+    """Tree-sitter alone over the same files in as many processes as the agent has."""
+    paths = [path for path in sorted(source.rglob("*")) if path.is_file() and ".git" not in path.parts]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_parse_group, [[]] * (os.cpu_count() or 1)))  # start the workers, load the module
+        started = time.perf_counter()
+        groups = [paths[start : start + 64] for start in range(0, len(paths), 64)]
+        list(pool.map(_parse_group, groups))
+        measure.report_child(time.perf_counter() - started)
+
+
+def _parse_group(paths: list[Path]) -> None:
+    from core.intelligence.languages import parser_for
+    from core.repository.classify import language_of
+
+    for path in paths:
+        if parser := parser_for(language_of(path.name)):
+            parser.parse(path.read_bytes())
+
+
+def _run(home: Path) -> None:
+    from core.assembly import consuming
+    from core.settings import load
+
+    settings = load({"home": home}).settings
+
+    async def work() -> int:
+        async with consuming(settings, service=False) as consumer:
+            return (await consumer.run(drain=True, stop=asyncio.Event())).files_processed
+
+    started = time.perf_counter()
+    processed = asyncio.run(work())
+    measure.report_child(time.perf_counter() - started, processed=processed, p99_ms=_p99_ms())
+
+
+def _p99_ms() -> float:
+    """Time to analyse each file of a sample, in this process, at the 99th percentile."""
+    from core.intelligence.analyzer import analyze
+
+    times = []
+    for relative, content in corpus.generate(1000, seed=11):
+        started = time.perf_counter()
+        analyze(content, path=relative)
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.quantiles(times, n=100)[98]
+
+
+if __name__ == "__main__":
+    task, source = sys.argv[1], Path(sys.argv[2])
+    match task:
+        case "floor-publish":
+            _floor_publish(source)
+        case "ingest":
+            _ingest(source, Path(sys.argv[3]))
+        case "floor-parse":
+            _floor_parse(source)
+        case "run":
+            _run(Path(sys.argv[3]))
