@@ -1,4 +1,4 @@
-"""Timing in child processes: each run is fresh, reports its own seconds, and floors alternate with subjects."""
+"""Timing in child processes: each run is fresh and reports its own seconds; floors and subjects alternate."""
 
 from __future__ import annotations
 
@@ -80,10 +80,9 @@ def median(runs: Sequence[Run]) -> float:
 def machine() -> str:
     """The machine in words: cores, memory, system, Python."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return (
-        f"{os.cpu_count()} cores (shared virtual machine), {pages / 2**30:.0f} GiB, "
-        f"{platform.system()} {platform.machine()}, {platform.python_implementation()} {platform.python_version()}"
-    )
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{os.cpu_count()} cores (shared virtual machine), {pages / 2**30:.0f} GiB, {system}, {python}"
 
 
 def write(name: str, title: str, rows: Sequence[Row], notes: str = "") -> None:
