@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
+from core.errors import PermanentError
+from core.safety.display import display
+
 
 class SkipReason(StrEnum):
     """Why a file is not published. `sentence` says it to a person; a fault makes the command exit 1."""
@@ -24,6 +27,8 @@ class SkipReason(StrEnum):
     INFEASIBLE = "infeasible"
     CONFLICTED = "conflicted"
     CORRUPT_OBJECT = "corrupt_object"
+    DELETED = "deleted"
+    SPARSE = "sparse"
 
     @property
     def sentence(self) -> str:
@@ -49,6 +54,8 @@ _SKIPS: dict[SkipReason, tuple[str, bool]] = {
     SkipReason.INFEASIBLE: ("the chosen strategy cannot carry it", True),
     SkipReason.CONFLICTED: ("in an unresolved merge conflict", True),
     SkipReason.CORRUPT_OBJECT: ("its Git object is missing or corrupt", True),
+    SkipReason.DELETED: ("tracked, but deleted from the work tree", False),
+    SkipReason.SPARSE: ("outside the sparse checkout", False),
 }
 
 
@@ -61,13 +68,25 @@ class Skip:
     detail: str = ""
 
 
+class ReadInterrupted(PermanentError):
+    """Streaming a file stopped because it is no longer the file that was listed; `skip` says why."""
+
+    reason = "read_interrupted"
+
+    def __init__(self, skip: Skip) -> None:
+        super().__init__(f"{display(skip.path)}: {skip.reason.sentence}")
+        self.skip = skip
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A listed file before it is read.
 
     `path` is relative, POSIX, with surrogate escapes for bytes that are not UTF-8. `size` in bytes;
-    `mtime_ns` is None for a file of a commit. `blob` is the Git object id the file is known to equal
-    (index entry proven clean, or the tree's entry), else None. Overrides come from `.gitattributes`.
+    `mtime_ns` is None for a file of a commit. `blob` is the Git object id whose bytes the file is
+    known to have (index entry proven clean and not converted, or the tree's entry), else None.
+    `version` is a token for the bytes: two listings that show the same token for a path saw the same
+    bytes; None promises nothing. Overrides come from `.gitattributes`.
     """
 
     path: str
@@ -75,6 +94,7 @@ class Entry:
     mtime_ns: int | None
     mode: int
     blob: str | None = None
+    version: str | None = None
     language_override: str | None = None
     generated: bool | None = None
     vendored: bool | None = None
@@ -108,36 +128,54 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class GitState:
-    """Where a repository stands. `remote_url` is without userinfo; `dirty` is None when not asked."""
+    """Where a repository stands.
+
+    `remote_url` carries no password and no HTTP userinfo. `prefix` is where the listed directory lies
+    in the repository, `""` or with a trailing slash: paths in Git are `prefix` + path.
+    """
 
     commit: str | None
     branch: str | None
     remote_url: str | None
-    dirty: bool | None = None
+    prefix: str = ""
 
 
 class Repository(Protocol):
-    """A work tree, a plain directory, or a commit; every method is synchronous and blocking."""
+    """A work tree, a plain directory, or a commit; every method is synchronous and blocking.
 
-    name: str
+    `read` and `open` may be called from several threads, also while `entries` is being iterated.
+    """
+
+    @property
+    def name(self) -> str: ...
 
     def git_state(self) -> GitState | None:
-        """None outside Git."""
+        """None outside Git. Raises PermanentError if HEAD is corrupt."""
+        ...
+
+    def is_dirty(self) -> bool | None:
+        """Whether tracked files differ from the commit; None outside Git or where it cannot be told."""
         ...
 
     def entries(self) -> Iterator[Entry | Skip]:
-        """Every file in path order (bytes), streaming; nothing is read but directory data and stats."""
+        """Every file in path order (bytes), streaming: memory does not grow with the repository.
+
+        Raises PermanentError if the listing itself (index, tree) is corrupt.
+        """
         ...
 
     def read(self, entry: Entry, limit: int) -> bytes | Skip:
         """The whole content if at most `limit` bytes, else its first `limit` bytes.
 
-        A file that vanished, grew, shrank or cannot be read is a Skip, never other bytes.
+        A file that vanished, changed since it was listed or cannot be read is a Skip, never other bytes.
         """
         ...
 
     def open(self, entry: Entry) -> BinaryIO | Skip:
-        """The content as a stream, for files too large to hold; the caller closes it."""
+        """The content as a stream, for files too large to hold; the caller closes it.
+
+        Reading it to its end either yields exactly the listed bytes or raises ReadInterrupted.
+        """
         ...
 
     def close(self) -> None: ...

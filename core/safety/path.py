@@ -79,7 +79,7 @@ def relative_within(root: str, path: str) -> str:
     return check_relative_path(path[len(prefix) :])
 
 
-def open_directory(name: str, parent: int) -> int:
+def open_directory(name: str | bytes, parent: int) -> int:
     """A descriptor of the directory `name` in the directory `parent`.
 
     Raises UnsafeInput if it is a symbolic link, else OSError as open(2).
@@ -88,11 +88,11 @@ def open_directory(name: str, parent: int) -> int:
         return os.open(name, _DIRECTORY, dir_fd=parent)
     except NotADirectoryError:
         if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            raise UnsafeInput(f"the directory {display(name)} is a symbolic link") from None
+            raise UnsafeInput(f"the directory {_shown(name)} is a symbolic link") from None
         raise
 
 
-def open_regular(name: str, parent: int) -> tuple[int, os.stat_result]:
+def open_regular(name: str | bytes, parent: int) -> tuple[int, os.stat_result]:
     """A descriptor of the regular file `name` in the directory `parent`, and its status once open.
 
     Never follows a link and never waits (a FIFO without a writer). Raises UnsafeInput if it is not
@@ -102,16 +102,20 @@ def open_regular(name: str, parent: int) -> tuple[int, os.stat_result]:
         descriptor = os.open(name, _FILE, dir_fd=parent)
     except OSError:
         if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            raise UnsafeInput(f"{display(name)} is not a regular file") from None
+            raise UnsafeInput(f"{_shown(name)} is not a regular file") from None
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UnsafeInput(f"{display(name)} is not a regular file")
+            raise UnsafeInput(f"{_shown(name)} is not a regular file")
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor, status
+
+
+def _shown(name: str | bytes) -> str:
+    return display(name if isinstance(name, str) else from_bytes(name))
 
 
 def open_confined(root: str | Path, relative: str) -> int:

@@ -1,0 +1,128 @@
+"""A commit of a local repository, read from its object store and never checked out."""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dulwich.objects import S_IFGITLINK
+from dulwich.objects import Commit as GitCommit
+from dulwich.objectspec import AmbiguousShortId, parse_commit
+from dulwich.repo import BaseRepo
+
+from core.errors import UsageError
+from core.repository.attributes import AttributeRules
+from core.repository.facts import Entry, GitState, Skip, SkipReason
+from core.repository.git_directory import GitDirectory
+from core.repository.git_state import git_state
+from core.repository.git_tree import CorruptObject, Objects, TreeFile, TreeListing
+from core.repository.patterns import FILE_LIMIT
+from core.safety.display import display
+from core.safety.path import from_bytes, to_bytes
+
+_SECOND = 1_000_000_000
+_UNREAD = {stat.S_IFLNK: (SkipReason.SYMLINK, ""), S_IFGITLINK: (SkipReason.SUBMODULE, "")}
+
+
+class CommitFiles:
+    """A `Repository` over one commit. The commit's time stands for every file's modification time."""
+
+    def __init__(self, git: GitDirectory, path: Path, ref: str, *, prefix: str = "") -> None:
+        self.name = path.name.removesuffix(".git") or path.name
+        self._git = git
+        self._prefix = prefix
+        self._ref = ref
+        self._store = git.open_objects()
+        self._objects = Objects(self._store)
+        try:
+            self._commit = self._resolve(ref)
+        except BaseException:
+            self._objects.close()
+            raise
+        # The file listed last: its bytes were needed for its size, and are mostly asked for next.
+        self._latest: tuple[str, bytes] = ("", b"")
+
+    def _resolve(self, ref: str) -> GitCommit:
+        try:
+            return parse_commit(BaseRepo(self._store, self._git.refs), ref.encode("utf-8", "surrogateescape"))
+        except AmbiguousShortId:
+            problem = "is ambiguous"
+        except Exception as error:  # noqa: BLE001 # dulwich raises a dozen kinds for a ref that is no commit
+            problem = "is no commit of this repository"
+            if isinstance(error, OSError):
+                problem = f"cannot be read: {error.strerror}"
+        raise UsageError(
+            f"{display(ref)} {problem}", hint="`git log --all --oneline` lists the commits there are"
+        )
+
+    def git_state(self) -> GitState | None:
+        """As `Repository.git_state`."""
+        return git_state(self._git, prefix=self._prefix, commit=self._commit.id.decode(), ref=self._ref)
+
+    def is_dirty(self) -> bool | None:
+        """False: a commit is what it is."""
+        return False
+
+    def entries(self) -> Iterator[Entry | Skip]:
+        """As `Repository.entries`."""
+        listing = TreeListing(self._objects, self._commit.tree.decode(), to_bytes(self._prefix))
+        rules = AttributeRules(lambda directory: self._attributes_file(listing, directory))
+        for found in listing.files():
+            if isinstance(found, Skip):
+                yield Skip(found.path[len(self._prefix) :] or found.path, found.reason, found.detail)
+            else:
+                yield self._entry(found, rules)
+
+    def _entry(self, file: TreeFile, rules: AttributeRules) -> Entry | Skip:
+        text = from_bytes(file.path)
+        path = text[len(self._prefix) :]
+        if not stat.S_ISREG(file.mode):
+            return Skip(
+                path, *_UNREAD.get(stat.S_IFMT(file.mode), (SkipReason.SPECIAL_FILE, f"mode {file.mode:o}"))
+            )
+        try:
+            content = self._objects.blob(file.blob)
+        except CorruptObject as error:
+            return Skip(path, SkipReason.CORRUPT_OBJECT, str(error))
+        self._latest = (file.blob, content)
+        attributes = rules.of(file.path.rpartition(b"/")[0], text)
+        return Entry(
+            path,
+            len(content),
+            self._commit.commit_time * _SECOND,
+            file.mode,
+            file.blob,
+            f"blob:{file.blob}",
+            attributes.language,
+            attributes.generated,
+            attributes.vendored,
+        )
+
+    def _attributes_file(self, listing: TreeListing, directory: bytes) -> bytes | None:
+        blob = listing.attributes_blob(directory)
+        try:
+            return self._objects.blob(blob)[:FILE_LIMIT] if blob else None
+        except CorruptObject:
+            return None
+
+    def read(self, entry: Entry, limit: int) -> bytes | Skip:
+        """As `Repository.read`."""
+        latest, content = self._latest
+        if latest != entry.blob:
+            try:
+                content = self._objects.blob(entry.blob or "")
+            except CorruptObject as error:
+                return Skip(entry.path, SkipReason.CORRUPT_OBJECT, str(error))
+        return content if len(content) <= limit else content[:limit]
+
+    def open(self, entry: Entry) -> BinaryIO | Skip:
+        """As `Repository.open`."""
+        content = self.read(entry, entry.size)
+        return content if isinstance(content, Skip) else io.BytesIO(content)
+
+    def close(self) -> None:
+        """Close the object store; idempotent."""
+        self._objects.close()
