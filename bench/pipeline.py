@@ -161,7 +161,8 @@ def _floor_parse(source: Path) -> None:
 
 def _parse_group(paths: list[Path]) -> None:
     from core.intelligence.languages import parser_for
-    from core.repository.classify import language_of
+
+    from core.repository.languages import language_of
 
     for path in paths:
         if parser := parser_for(language_of(path.name)):

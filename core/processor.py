@@ -38,7 +38,7 @@ from core.progress import (
     Listener,
     ignore,
 )
-from core.repository.classify import is_test_path
+from core.repository.conventions import is_test_path
 from core.results.base import BatchResult, ResultSink
 from core.safety.redact import redact
 

@@ -33,7 +33,7 @@ def classify(entry: Entry, content: bytes, *, complete: bool, checksum: str | No
         language,
         encoding is None,
         encoding,
-        conventions.is_test(path),
+        conventions.is_test_path(path),
         generated,
         conventions.is_vendored(path) if entry.vendored is None else entry.vendored,
         checksum,

@@ -57,7 +57,7 @@ _MINIFIED = frozenset(["javascript", "css"])
 _MINIFIED_AVERAGE = 110  # characters a line: linguist's figure
 
 
-def is_test(path: str) -> bool:
+def is_test_path(path: str) -> bool:
     """Whether a path is a test's, by its directory or its name."""
     directory, _, name = path.rpartition("/")
     return _in_tests(directory) or _TEST_NAMES.match(name) is not None
