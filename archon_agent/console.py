@@ -23,6 +23,7 @@ from rich.text import Text
 
 from core.progress import BatchFinished, BatchPublished, FilesScanned, Listener, RunEvent
 from core.safety.display import display
+from core.units import size
 
 PLAIN_EVERY_S = 5.0
 
@@ -41,24 +42,6 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """A line of narration."""
     err.print(Text(text))
-
-
-def size(count: float) -> str:
-    """Bytes for people: `0 B`, `12.1 KB`, `4.2 MB` (1 KB is 1,024 bytes)."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1024 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1024
-    raise AssertionError
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: `340 ms`, `7.9 s`, `2 min 5 s`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
 def table(

@@ -13,6 +13,7 @@ from archon_agent import console
 from archon_agent.commands.ingest import show as show_ingest
 from archon_agent.options import Verbose
 from archon_agent.running import run_async
+from core import units
 
 app = typer.Typer(add_completion=False, help="Ingest a repository and analyse it, all on this machine.")
 
@@ -66,7 +67,7 @@ async def _demo(path: Path, home: Path, stop: asyncio.Event) -> None:
     rate = consumed.files_processed / max(consumed.duration_s, 0.001)
     console.out.print(
         f"{published.project_name}: analysed {consumed.files_processed:,} files"
-        f" in {console.duration(consumed.duration_s)} ({rate:,.0f}/s), {consumed.files_failed:,} failed\n",
+        f" in {units.duration(consumed.duration_s)} ({rate:,.0f}/s), {consumed.files_failed:,} failed\n",
         markup=False,
     )
     async with open_index(settings) as index:
@@ -75,7 +76,7 @@ async def _demo(path: Path, home: Path, stop: asyncio.Event) -> None:
 
 def _show(summary: Any) -> None:
     languages = [
-        (item.language or "–", f"{item.files:,}", f"{item.code_lines:,}", console.size(item.bytes))
+        (item.language or "–", f"{item.files:,}", f"{item.code_lines:,}", units.size(item.bytes))
         for item in summary.languages[:8]
     ]
     right = frozenset({"FILES", "CODE LINES", "SIZE", "CC"})

@@ -13,6 +13,7 @@ from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from core import units
 from core.safety.display import display
 from core.summary import IngestSummary
 
@@ -79,12 +80,12 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
     """The summary for people: data on stdout, what went wrong on stderr."""
     console.out.print(Text(_headline(summary, dry_run)))
     if summary.files_published:
-        largest = console.size(summary.largest_message_bytes)
+        largest = units.size(summary.largest_message_bytes)
         console.out.print(
-            f"  {summary.batches:,} batches, the largest {largest}, in {console.duration(summary.duration_s)}"
+            f"  {summary.batches:,} batches, the largest {largest}, in {units.duration(summary.duration_s)}"
         )
     for name, totals in summary.by_strategy.items():
-        console.out.print(f"  {name:<15} {totals.files:>9,} files {console.size(totals.bytes):>10}")
+        console.out.print(f"  {name:<15} {totals.files:>9,} files {units.size(totals.bytes):>10}")
     for cause, count in summary.fallbacks.items():
         console.out.print(Text(f"  fallback {cause}: {count:,}"))
     _show_skips(summary, verbose)
@@ -99,7 +100,7 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
 def _headline(summary: IngestSummary, dry_run: bool) -> str:
     verb = "would publish" if dry_run else "published"
     amount = f"{summary.files_published:,} of {summary.files_discovered:,} files"
-    parts = [f"{verb} {amount} ({console.size(summary.bytes)})"]
+    parts = [f"{verb} {amount} ({units.size(summary.bytes)})"]
     if summary.files_unchanged:
         parts.append(f"{summary.files_unchanged:,} unchanged")
     if summary.files_deleted:

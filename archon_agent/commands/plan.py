@@ -10,6 +10,7 @@ from archon_agent import console
 from archon_agent.commands.ingest import Force, ProjectName, Ref, RepositoryPath
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from core import units
 
 if TYPE_CHECKING:
     from core.planner import PlannedFile
@@ -72,7 +73,7 @@ def _show(document: dict[str, Any]) -> None:
         (
             LETTERS[file["strategy"]],
             file["path"],
-            console.size(file["size_bytes"]),
+            units.size(file["size_bytes"]),
             file["language"],
             "unchanged" if file["unchanged"] else file["reason"],
         )
@@ -81,9 +82,9 @@ def _show(document: dict[str, Any]) -> None:
     rows += [("!", skip["path"], None, None, skip["detail"]) for skip in document["skipped"]]
     console.out.print(console.table(("S", "FILE", "SIZE", "LANG", "WHY"), rows, right=frozenset({"SIZE"})))
     totals = "  ".join(
-        f"{LETTERS[name]} {totals['files']:,} ({console.size(totals['bytes'])})"
+        f"{LETTERS[name]} {totals['files']:,} ({units.size(totals['bytes'])})"
         for name, totals in document["by_strategy"].items()
     )
     console.out.print(f"Σ {totals or 'nothing to publish'}   unchanged {document['files_unchanged']:,}")
     largest, limit = document["largest_message_bytes"], document["max_message_bytes"]
-    console.out.print(f"largest message {console.size(largest)} of {console.size(limit)}")
+    console.out.print(f"largest message {units.size(largest)} of {units.size(limit)}")

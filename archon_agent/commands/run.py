@@ -11,6 +11,7 @@ from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from core import units
 from core.consumer import RunSummary
 
 app = typer.Typer(add_completion=False, help="Consume requests and make records.")
@@ -53,7 +54,7 @@ def show(summary: RunSummary) -> None:
     """The summary for people."""
     sources = ", ".join(f"{count:,} {name}" for name, count in summary.by_source.most_common())
     rate = summary.files_processed / max(summary.duration_s, 0.001)
-    took = f"{console.duration(summary.duration_s)} ({rate:,.0f}/s)"
+    took = f"{units.duration(summary.duration_s)} ({rate:,.0f}/s)"
     console.out.print(
         f"{summary.files_processed:,} files analysed in {took}{': ' if sources else ''}{sources}"
     )
