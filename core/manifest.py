@@ -7,8 +7,7 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.database import Schema, connect, decoded_path, encoded_path, explaining, transaction
@@ -20,14 +19,11 @@ SCHEMA = Schema(
     migrations=(
         (
             """CREATE TABLE published (
-                 scope TEXT NOT NULL, path BLOB NOT NULL, checksum TEXT, blob TEXT,
-                 size INTEGER NOT NULL, mtime_ns INTEGER, recorded_ns INTEGER NOT NULL,
+                 scope TEXT NOT NULL, path BLOB NOT NULL, checksum TEXT, version TEXT,
                  PRIMARY KEY (scope, path)) WITHOUT ROWID""",
         ),
     ),
 )
-# A file changed within this time of its recording may look unchanged by its time (Git's "racily clean").
-RACY_NS = 2_000_000_000
 
 
 class SqliteManifest:
@@ -35,11 +31,11 @@ class SqliteManifest:
     beyond one call at a time per connection, so reading and recording have a connection each.
     """
 
-    def __init__(self, path: Path, scope: str, *, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, path: Path, scope: str) -> None:
         """Raises what `core.database.connect` raises."""
         self._path = path
         self._scope = scope
-        self._now_ns = now_ns
+        self._verified: list[tuple[str, str, str | bytes]] = []
         self._reading = connect(path, SCHEMA)
         self._writing = connect(path, SCHEMA)
         # Acknowledgement is durable in the log; losing the newest rows to a power cut republishes them.
@@ -50,13 +46,18 @@ class SqliteManifest:
 
     def unchanged(self, entries: Sequence[Entry]) -> Sequence[bool]:
         """Per entry whether it is proven unchanged without reading; also notes that its path exists."""
+        self._keep_verified()
         with explaining(self._path, SCHEMA.name), transaction(self._reading, "DEFERRED"):
             return [self._is_unchanged(entry) for entry in entries]
 
     def same_content(self, entry: Entry, checksum: str) -> bool:
         """Whether `checksum` was published for the entry's path."""
         row = self._find(entry)
-        return row is not None and row[0] == checksum
+        if row is None or row[0] != checksum:
+            return False
+        if entry.version is not None and entry.version != row[1]:
+            self._verified.append((entry.version, self._scope, encoded_path(entry.path)))
+        return True
 
     def met(self, path: str) -> None:
         """Note that a path which is not published still exists."""
@@ -64,24 +65,16 @@ class SqliteManifest:
 
     def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
         """These files are acknowledged with these checksums."""
-        now = self._now_ns()
         rows = [
-            (
-                self._scope,
-                encoded_path(facts.path),
-                checksum,
-                facts.entry.blob,
-                facts.size,
-                facts.entry.mtime_ns,
-                now,
-            )
+            (self._scope, encoded_path(facts.path), checksum, facts.entry.version)
             for facts, checksum in files
         ]
         with explaining(self._path, SCHEMA.name), transaction(self._writing):
-            self._writing.executemany("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._writing.executemany("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?)", rows)
 
     def missing(self) -> Sequence[str]:
         """Recorded paths that this run did not meet, in path order."""
+        self._keep_verified()
         with explaining(self._path, SCHEMA.name):
             rows = self._reading.execute(
                 "SELECT path FROM published"
@@ -100,21 +93,22 @@ class SqliteManifest:
         self._reading.close()
         self._writing.close()
 
+    def _keep_verified(self) -> None:
+        """Files read and found unchanged: their new versions spare the next run the reading."""
+        if self._verified:
+            update = "UPDATE published SET version = ? WHERE scope = ? AND path = ?"
+            with explaining(self._path, SCHEMA.name), transaction(self._reading):
+                self._reading.executemany(update, self._verified)
+            self._verified.clear()
+
     def _is_unchanged(self, entry: Entry) -> bool:
         row = self._find(entry)
         self.met(entry.path)
-        if row is None:
-            return False
-        _, blob, size, mtime_ns, recorded_ns = row
-        if size != entry.size:
-            return False
-        if blob is not None and entry.blob is not None:
-            return bool(blob == entry.blob)
-        return mtime_ns is not None and mtime_ns == entry.mtime_ns and mtime_ns + RACY_NS < recorded_ns
+        return row is not None and entry.version is not None and row[1] == entry.version
 
     def _find(self, entry: Entry) -> sqlite3.Row | None:
         found: sqlite3.Row | None = self._reading.execute(
-            "SELECT checksum, blob, size, mtime_ns, recorded_ns FROM published WHERE scope = ? AND path = ?",
+            "SELECT checksum, version FROM published WHERE scope = ? AND path = ?",
             (self._scope, encoded_path(entry.path)),
         ).fetchone()
         return found
