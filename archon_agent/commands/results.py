@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_async
+
+if TYPE_CHECKING:
+    from core.results.records import IndexedFile
 
 app = typer.Typer(add_completion=False, help="Show the records of the local index.")
 COLUMNS = ("PROJECT", "PATH", "LANG", "CODE", "SYMBOLS", "MAX CC", "QUALITY")
@@ -27,42 +30,37 @@ def results(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the records of the local index."""
-    records = run_async(lambda _stop: _load(loaded, project, language, sort, limit))
+    documents, files = run_async(lambda _stop: _load(loaded, as_json, project, language, sort, limit))
     if as_json:
-        console.print_json([document(record) for record in records])
+        console.print_json(documents)
         return
-    if not records:
+    if not files:
         console.say("no records yet: archon-agent ingest PATH, then archon-agent run --drain")
         return
-    console.out.print(console.table(COLUMNS, map(_row, records), right=frozenset(COLUMNS[3:])))
+    console.out.print(console.table(COLUMNS, map(_row, files), right=frozenset(COLUMNS[3:])))
 
 
 async def _load(
-    loaded: Loaded, project: str | None, language: str | None, sort: str, limit: int | None
-) -> list[Any]:
+    loaded: Loaded, whole: bool, project: str | None, language: str | None, sort: str, limit: int | None
+) -> tuple[list[dict[str, Any]], list[IndexedFile]]:
+    """The whole records as documents, or the files' figures only."""
     from core.assembly import open_index
 
     async with open_index(loaded.settings) as index:
-        return [
-            item async for item in index.query(project=project, language=language, sort=sort, limit=limit)
-        ]
+        if whole:
+            records = index.records(project=project, language=language, sort=sort, limit=limit)
+            return [record.to_json() async for record in records], []
+        files = index.query(project=project, language=language, sort=sort, limit=limit)
+        return [], [file async for file in files]
 
 
-def document(record: Any) -> dict[str, Any]:
-    """The published shape of one record: identity and the analysis side by side."""
-    data: dict[str, Any] = record.model_dump(mode="json")
-    return {**{key: value for key, value in data.items() if key != "analysis"}, **data["analysis"]}
-
-
-def _row(record: Any) -> tuple[object, ...]:
-    analysis = record.analysis
-    quality = analysis.scores.quality.value
+def _row(file: IndexedFile) -> tuple[object, ...]:
     return (
-        record.project,
-        record.path,
-        analysis.language,
-        analysis.lines.code if analysis.lines else None,
-        len(analysis.symbols),
-        analysis.max_complexity,
-        None if quality is None else f"{quality:.2f}",
+        file.project,
+        file.path,
+        file.language,
+        file.code_lines,
+        file.symbols,
+        file.max_complexity,
+        None if file.quality is None else f"{file.quality:.2f}",
     )

@@ -1,0 +1,148 @@
+"""The tables of the results index and their changes. Every function runs inside one transaction.
+
+The newest request decides a path: each row carries its request's time, a record or deletion of an older
+request changes nothing, and a deletion leaves its row behind as a tombstone, so that a batch delivered
+again late cannot bring a deleted path back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.database import Schema, encoded_path
+from core.events.codec import to_json
+from core.events.intelligence import FileIntelligence
+from core.results.words import words_of_names, words_of_path
+
+SCHEMA = Schema(
+    name="results index",
+    application_id=0x6172_7273,
+    page_bytes=8 * 1024,
+    cache_bytes=16 * 1024 * 1024,
+    migrations=(
+        (
+            "CREATE TABLE projects (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+            # `path` is TEXT or, where not UTF-8, a BLOB. A tombstone has no checksum, nor what follows it.
+            """CREATE TABLE files (
+                id INTEGER PRIMARY KEY,
+                project_id INTEGER NOT NULL REFERENCES projects,
+                path NOT NULL,
+                requested_us INTEGER NOT NULL,
+                checksum TEXT,
+                checksum_verified INTEGER,
+                size_bytes INTEGER,
+                content_source TEXT,
+                correlation_id TEXT,
+                generated_at TEXT,
+                analyzer_version TEXT,
+                language TEXT,
+                code_lines INTEGER,
+                symbols INTEGER,
+                max_complexity INTEGER,
+                quality REAL,
+                UNIQUE (project_id, path))""",
+            # Apart from `files`, which lists and sorts without reading it.
+            """CREATE TABLE details (
+                id INTEGER PRIMARY KEY,
+                path_words TEXT NOT NULL,
+                symbol_words TEXT NOT NULL,
+                analysis BLOB NOT NULL)""",
+            # The words need no further cutting; ascii takes every other byte as part of a word.
+            """CREATE VIRTUAL TABLE words USING fts5 (
+                path_words, symbol_words,
+                content = 'details', content_rowid = 'id',
+                tokenize = 'ascii', detail = column, columnsize = 0)""",
+        ),
+    ),
+)
+
+_FIND = "SELECT id, requested_us, checksum, analyzer_version FROM files WHERE project_id = ? AND path = ?"
+_STORE = "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TOMBSTONE = (None,) * 12
+_NEVER = -(2**63)
+
+
+class _Row(NamedTuple):
+    """What stands in a path's row, `id` being None before there is one; a tombstone has no checksum."""
+
+    id: int | None = None
+    requested_us: int = _NEVER
+    checksum: str | None = None
+    analyzer_version: str | None = None
+
+
+def put(connection: sqlite3.Connection, records: Sequence[FileIntelligence], requested_us: int) -> None:
+    """Store `records` of the request made at `requested_us`, unless a newer one has spoken of their paths."""
+    projects: dict[str, int] = {}
+    for record in records:
+        if (project_id := projects.get(record.project)) is None:
+            project_id = projects[record.project] = _project_id(connection, record.project)
+        path = encoded_path(record.path)
+        row = _find(connection, project_id, path)
+        # The very record that stands there is a request delivered again.
+        new = _Row(row.id, requested_us, record.checksum, record.analysis.analyzer_version)
+        if row.requested_us <= requested_us and row != new:
+            _forget(connection, row)
+            stored = connection.execute(_STORE, (row.id, project_id, path, requested_us, *_columns(record)))
+            _describe(connection, stored.lastrowid, record)
+
+
+def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], requested_us: int) -> None:
+    """Forget `paths` for the request made at `requested_us`, unless a newer one has spoken of them."""
+    project_id = _project_id(connection, project)
+    for path in map(encoded_path, paths):
+        row = _find(connection, project_id, path)
+        if row.requested_us <= requested_us:
+            _forget(connection, row)
+            connection.execute(_STORE, (row.id, project_id, path, requested_us, *_TOMBSTONE))
+
+
+def _project_id(connection: sqlite3.Connection, name: str) -> int:
+    connection.execute("INSERT OR IGNORE INTO projects (name) VALUES (?)", (name,))
+    project_id: int = connection.execute("SELECT id FROM projects WHERE name = ?", (name,)).fetchone()[0]
+    return project_id
+
+
+def _find(connection: sqlite3.Connection, project_id: int, path: str | bytes) -> _Row:
+    row = connection.execute(_FIND, (project_id, path)).fetchone()
+    return _Row(*row) if row else _Row()
+
+
+def _forget(connection: sqlite3.Connection, row: _Row) -> None:
+    """Remove what hangs on a row; the index of words is told the old ones while they are still there."""
+    if row.checksum is not None:
+        connection.execute(
+            """INSERT INTO words (words, rowid, path_words, symbol_words)
+               SELECT 'delete', id, path_words, symbol_words FROM details WHERE id = ?""",
+            (row.id,),
+        )
+        connection.execute("DELETE FROM details WHERE id = ?", (row.id,))
+
+
+def _columns(record: FileIntelligence) -> tuple[object, ...]:
+    """The columns of `files` from `checksum` on."""
+    analysis = record.analysis
+    return (
+        record.checksum,
+        record.checksum_verified,
+        record.size_bytes,
+        record.content_source,
+        record.correlation_id,
+        record.generated_at.isoformat(),
+        analysis.analyzer_version,
+        analysis.language,
+        analysis.lines.code if analysis.lines else None,
+        len(analysis.symbols),
+        analysis.max_complexity,
+        analysis.scores.quality.value,
+    )
+
+
+def _describe(connection: sqlite3.Connection, file_id: int | None, record: FileIntelligence) -> None:
+    words = words_of_path(record.path), words_of_names(symbol.name for symbol in record.analysis.symbols)
+    connection.execute("INSERT INTO details VALUES (?, ?, ?, ?)", (file_id, *words, to_json(record.analysis)))
+    connection.execute(
+        "INSERT INTO words (rowid, path_words, symbol_words) VALUES (?, ?, ?)", (file_id, *words)
+    )
