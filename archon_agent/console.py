@@ -39,6 +39,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def line(text: str) -> Text:
+    """Text from strangers as one line that shows it safely."""
+    return Text(display(text, limit=2000))
+
+
 def say(text: str) -> None:
     """A line of narration."""
     err.print(Text(text))

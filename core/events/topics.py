@@ -21,6 +21,11 @@ def dead_letter_topic(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def redriven_topic(dead_letters: str) -> str:
+    """The topic that marks which letters of a dead-letter topic were sent again."""
+    return f"{dead_letters}.redriven"
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """A message may go `seconds` after it was written.
@@ -45,6 +50,6 @@ _RETENTIONS = {
 
 def retention(topic: str) -> Retention:
     """How long `topic` keeps messages; a topic without a rule of its own is kept as requests are."""
-    if topic.endswith(".dlq"):
+    if topic.endswith((".dlq", ".dlq.redriven")):
         return Retention(30 * _DAY_S)
     return _RETENTIONS.get(topic, Retention(7 * _DAY_S, until_read=True))

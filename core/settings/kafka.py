@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from core.settings.option import Duration, Section, Size, StringList, option
 from core.settings.secret import SecretReference, check_reference
@@ -14,6 +14,13 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 Compression = Literal["zstd", "lz4", "snappy", "gzip", "none"]
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _check_token(value: str) -> str:
+    return value if value.startswith("command:") else check_reference(value)
+
+
+TokenReference = Annotated[str, AfterValidator(_check_token)]
 
 
 class KafkaSettings(Section):
@@ -25,14 +32,16 @@ class KafkaSettings(Section):
     security_protocol: SecurityProtocol = option("PLAINTEXT", "how connections are secured")
     sasl_mechanism: SaslMechanism | None = option(None, "how archon proves who it is")
     sasl_username: str | None = option(None, "user of PLAIN and SCRAM")
-    sasl_password: SecretReference | None = option(None, "where the password is: env:NAME or file:/path")
-    oauth_token: str | None = option(
-        None, "where the OAUTHBEARER token is: env:NAME, file:/path or command:PROGRAM ARGUMENTS"
+    sasl_password: SecretReference | None = option(
+        None, "where the password is: env:NAME or file:/path", secret=True
+    )
+    oauth_token: TokenReference | None = option(
+        None, "where the OAUTHBEARER token is: env:NAME, file:/path or command:PROGRAM ARGUMENTS", secret=True
     )
     tls_ca: Path | None = option(None, "PEM file of the authorities to trust; default: the system's")
     tls_certificate: Path | None = option(None, "PEM file of the client certificate")
     tls_key: Path | None = option(None, "PEM file of the client certificate's key")
-    tls_key_password: SecretReference | None = option(None, "where the key's password is")
+    tls_key_password: SecretReference | None = option(None, "where the key's password is", secret=True)
 
     compression: Compression = option("zstd", "compression of what archon sends")
     linger: Duration = option("5ms", "longest wait for more messages to send together")
@@ -56,8 +65,6 @@ class KafkaSettings(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.oauth_token and not self.oauth_token.startswith("command:"):
-            check_reference(self.oauth_token)
         if (self.tls_key is None) != (self.tls_certificate is None):
             raise ValueError("tls_certificate and tls_key go together")
         if not self.security_protocol.startswith("SASL"):

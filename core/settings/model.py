@@ -166,8 +166,9 @@ def _explain(
         if key in flags
         else f"environment {names[key]}"
         if key in names
-        else str(path)
+        else str(path or "settings")
     )
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if key in known and known[key].secret else f" (given: {first['input']!r})"
+    # An error of a whole section has the section as its input, secrets included.
+    shown = f" (given: {first['input']!r})" if key in known and not known[key].secret else ""
     return ConfigurationError(f"{where}: {key}: {message}{shown}")

@@ -11,26 +11,19 @@ from core.events.topics import (
     FAILED,
     FILE_INTELLIGENCE,
     dead_letter_topic,
+    redriven_topic,
+    retention,
 )
 from core.settings.kafka import KafkaSettings
 
-_DAY_MS = 86_400_000
-_MINUTE_MS = 60_000
 # The largest event is 5 MiB; a dead letter is the event and its reasons.
 _MAX_MESSAGE_BYTES = 6 * 1024 * 1024
 
-_SIZED = {"max.message.bytes": str(_MAX_MESSAGE_BYTES)}
-_REQUEST = _SIZED | {"retention.ms": str(7 * _DAY_MS)}
-_OUTCOME = _SIZED | {"retention.ms": str(_DAY_MS)}
-_DEAD = _SIZED | {"retention.ms": str(30 * _DAY_MS)}
-_TABLE = _SIZED | {"cleanup.policy": "compact"}
 # Agents say how they are every few seconds: compacted often, the topic stays short to read.
 _STATUS = {
-    "cleanup.policy": "compact",
-    "segment.ms": str(5 * _MINUTE_MS),
+    "segment.ms": str(5 * 60_000),
     "min.cleanable.dirty.ratio": "0.1",
-    "max.compaction.lag.ms": str(10 * _MINUTE_MS),
-    "delete.retention.ms": str(10 * _MINUTE_MS),
+    "max.compaction.lag.ms": str(10 * 60_000),
 }
 
 
@@ -54,19 +47,23 @@ class Drift:
 
 
 def spec_of(topic: str, partitions: int) -> TopicSpec:
-    """How `topic` should be created; a name archon does not know is taken for a request topic."""
-    if topic.endswith(dead_letter_topic("")):
-        return TopicSpec(topic, partitions, _DEAD)
+    """How `topic` should be created, kept as long as `core.events.topics` says."""
+    rule = retention(topic)
+    kept_ms = str(round(rule.seconds * 1000))
+    config = {"max.message.bytes": str(_MAX_MESSAGE_BYTES)}
+    if rule.compacted:
+        config |= {"cleanup.policy": "compact", "delete.retention.ms": kept_ms}
+    else:
+        config |= {"retention.ms": kept_ms}
     if topic == AGENT_STATUS:
-        return TopicSpec(topic, 1, _STATUS)
-    if topic in (COMPLETED, FAILED):
-        return TopicSpec(topic, partitions, _OUTCOME)
-    return TopicSpec(topic, partitions, _TABLE if topic == FILE_INTELLIGENCE else _REQUEST)
+        return TopicSpec(topic, 1, config | _STATUS)
+    return TopicSpec(topic, partitions, config)
 
 
 def specs(settings: KafkaSettings, request_topics: Sequence[str]) -> list[TopicSpec]:
     """Every topic that publishing to and consuming from `request_topics` needs."""
-    names = [*request_topics, *map(dead_letter_topic, request_topics)]
+    dead = [dead_letter_topic(topic) for topic in request_topics]
+    names = [*request_topics, *dead, *map(redriven_topic, dead)]
     names += [COMPLETED, FAILED, FILE_INTELLIGENCE, AGENT_STATUS]
     return [spec_of(name, settings.partitions) for name in names]
 

@@ -1,0 +1,125 @@
+"""Agents say how they are, and anyone reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.events.common import Source
+from core.events.topics import AGENT_STATUS
+from core.fleet import Member, Tally, Work, owners, read_fleet, reporting
+from core.log.base import OutgoingMessage, TopicPartition
+from core.log.embedded import EmbeddedLog
+from core.progress import BatchFinished, DeadLettered, FileFailed, FileResolved
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """Time that goes only when told; serves as the wall clock and the monotonic one."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds)
+
+
+def tally(clock: Clock, name: str = "agent-1", group: str = "g") -> Tally:
+    source = Source(service="archon-agent", instance_id=name, hostname="host")
+    return Tally(source, group, clock=clock, now=clock.now)
+
+
+def finished(indexed: int, failed: int = 0) -> BatchFinished:
+    return BatchFinished("t", 0, 0, indexed, failed, 0, 0, 1.0)
+
+
+def test_events_are_counted() -> None:
+    clock = Clock()
+    counted = tally(clock)
+    counted(FileResolved("a", "object_storage", 1000, 0.1, cache_hit=True))
+    counted(FileResolved("b", "object_storage", 2000, 0.1, cache_hit=False))
+    counted(FileResolved("c", "inline", 3000, 0.1))
+    counted(FileFailed("p", "x.py", "content_missing", "gone"))
+    counted(DeadLettered("t", 0, 0, 1, "content_missing", "gone"))
+    counted(finished(3, failed=1))
+    clock.seconds = 2.0
+    status = counted.status(Work(frozenset({TopicPartition("t", 1)}), 2, 77, 0.5, None))
+    assert (status.events, status.files_processed, status.files_failed, status.dead_lettered) == (1, 3, 1, 1)
+    assert (status.files_per_s, status.bytes_per_s) == (1.5, 3000.0)
+    assert (status.caches["object_storage"].hits, status.caches["object_storage"].misses) == (1, 1)
+    assert [error.message for error in status.last_errors] == ["x.py: gone"]
+    assert [(held.topic, held.partition) for held in status.partitions] == [("t", 1)]
+    assert (status.in_flight_events, status.in_flight_bytes, status.progressed_s) == (2, 77, 0.5)
+
+
+def test_rates_forget_what_is_older_than_a_minute() -> None:
+    clock = Clock()
+    counted = tally(clock)
+    counted(finished(600))
+    clock.seconds = 61.0
+    assert counted.status(Work()).files_per_s == 0.0
+
+
+def test_secrets_do_not_reach_the_topic() -> None:
+    link = "https://bucket.example/key?X-Amz-Signature=" + "a" * 64
+    status = tally(Clock()).status(Work(blocked=f"results: GET {link} failed"))
+    assert "a" * 64 not in status.model_dump_json()
+
+
+def test_an_agent_is_stale_after_three_silent_intervals() -> None:
+    status = tally(Clock()).status(Work())
+    assert not Member(status, 15.0).is_stale
+    assert Member(status, 15.1).is_stale
+
+
+def test_owners_are_live_agents_of_the_group() -> None:
+    held = Work(frozenset({TopicPartition("t", 0)}))
+    live = Member(tally(Clock(), "live").status(held), 1.0)
+    other = Member(tally(Clock(), "other", "another group").status(held), 1.0)
+    stale = Member(tally(Clock(), "stale").status(Work(frozenset({TopicPartition("t", 1)}))), 99.0)
+    assert owners([live, other, stale], "g") == {TopicPartition("t", 0): "live"}
+    assert owners([other], "g") is None
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EmbeddedLog:
+    return EmbeddedLog(tmp_path / "log.sqlite")
+
+
+async def test_an_agent_speaks_at_intervals_and_says_goodbye(log: EmbeddedLog) -> None:
+    clock = Clock()
+    counted = tally(clock)
+    slept: list[float] = []
+    woken = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.seconds += seconds
+        if len(slept) == 3:
+            woken.set()
+            await asyncio.Event().wait()
+
+    async with log:
+        async with reporting(log, lambda: counted.status(Work()), interval_s=5, sleep=sleep):
+            await woken.wait()
+            (member,) = await read_fleet(log, now=clock.now)
+            assert (member.status.id, member.age_s, member.is_stale) == ("agent-1", 5.0, False)
+        assert slept == [5, 5, 5]
+        assert await read_fleet(log, now=clock.now) == []
+
+
+async def test_what_is_no_status_is_passed_over(log: EmbeddedLog) -> None:
+    async with log:
+        good = tally(Clock()).status(Work()).model_dump_json().encode()
+        await log.publish(
+            AGENT_STATUS,
+            [OutgoingMessage(b"bad", b"\xff{"), OutgoingMessage(b"old", b"{}"), OutgoingMessage(b"a", good)],
+        )
+        assert [member.status.id for member in await read_fleet(log)] == ["agent-1"]
