@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from core.safety.display import display
 from core.safety.path import from_bytes, to_bytes
 
 _SECOND = 1_000_000_000
+_RECENT_BYTES = 8 << 20
 _UNREAD = {stat.S_IFLNK: (SkipReason.SYMLINK, ""), S_IFGITLINK: (SkipReason.SUBMODULE, "")}
 
 
@@ -42,8 +44,7 @@ class CommitFiles:
         except BaseException:
             self._objects.close()
             raise
-        # The file listed last: its bytes were needed for its size, and are mostly asked for next.
-        self._latest: tuple[str, bytes] = ("", b"")
+        self._recent = _RecentBlobs()
 
     def _resolve(self, ref: str) -> GitCommit:
         try:
@@ -87,7 +88,7 @@ class CommitFiles:
             content = self._objects.blob(file.blob)
         except CorruptObject as error:
             return Skip(path, SkipReason.CORRUPT_OBJECT, str(error))
-        self._latest = (file.blob, content)
+        self._recent.put(file.blob, content)
         attributes = rules.of(file.path.rpartition(b"/")[0], text)
         return Entry(
             path,
@@ -110,12 +111,11 @@ class CommitFiles:
 
     def read(self, entry: Entry, limit: int) -> bytes | Skip:
         """As `Repository.read`."""
-        latest, content = self._latest
-        if latest != entry.blob:
-            try:
-                content = self._objects.blob(entry.blob or "")
-            except CorruptObject as error:
-                return Skip(entry.path, SkipReason.CORRUPT_OBJECT, str(error))
+        blob = entry.blob or ""
+        try:
+            content = self._recent.take(blob) or self._objects.blob(blob)
+        except CorruptObject as error:
+            return Skip(entry.path, SkipReason.CORRUPT_OBJECT, str(error))
         return content if len(content) <= limit else content[:limit]
 
     def open(self, entry: Entry) -> BinaryIO | Skip:
@@ -126,3 +126,27 @@ class CommitFiles:
     def close(self) -> None:
         """Close the object store; idempotent."""
         self._objects.close()
+
+
+class _RecentBlobs:
+    """Blobs that were read for their sizes, kept for the reading that mostly follows; thread-safe."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def put(self, blob: str, content: bytes) -> None:
+        """Keep a blob, and forget the oldest ones beyond the room there is."""
+        with self._lock:
+            self._bytes += len(content) - len(self._blobs.pop(blob, b""))
+            self._blobs[blob] = content
+            while self._bytes > _RECENT_BYTES and len(self._blobs) > 1:
+                self._bytes -= len(self._blobs.pop(next(iter(self._blobs))))
+
+    def take(self, blob: str) -> bytes | None:
+        """A blob that is still kept, once."""
+        with self._lock:
+            content = self._blobs.pop(blob, None)
+            self._bytes -= len(content or b"")
+            return content

@@ -25,7 +25,7 @@ from dulwich.objects import RawObjectID, sha_to_hex
 from core.errors import PermanentError
 from core.safety.display import display
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _REBUILD = "`rm` the index and `git reset` rebuild it from HEAD"
 
 
