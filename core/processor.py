@@ -102,6 +102,7 @@ class RequestProcessor:
         self._attempts = attempts
         self._clock = clock
         self.blocked: str | None = None
+        self.files_in_flight = 0
 
     async def process(self, message: LogMessage) -> BatchOutcome:
         """Returns when everything the message asked for is durable.
@@ -120,6 +121,13 @@ class RequestProcessor:
                 message.topic, message.partition, message.offset, request.project_name, len(request.files)
             )
         )
+        self.files_in_flight += len(request.files)
+        try:
+            return await self._index(message, request, started)
+        finally:
+            self.files_in_flight -= len(request.files)
+
+    async def _index(self, message: LogMessage, request: IndexRequest, started: float) -> BatchOutcome:
         outcome = BatchOutcome(deleted=len(request.deleted_files))
         records, failures = await self._make_records(request, outcome)
         await self._durably(
@@ -129,8 +137,11 @@ class RequestProcessor:
             await self._bury_files(message, request, failures)
             outcome.dead_lettered += 1
         await self._durably("outcome", lambda: self._announce(message, request, outcome, failures, started))
+        seconds = self._clock() - started
         for record in records:
-            self._tell(FileAnalyzed(record.project, record.path, record.size_bytes, 0.0))
+            self._tell(
+                FileAnalyzed(record.project, record.path, record.size_bytes, seconds, record.content_source)
+            )
         self._tell(
             BatchFinished(
                 message.topic,
@@ -140,7 +151,7 @@ class RequestProcessor:
                 outcome.failed,
                 outcome.skipped,
                 outcome.deleted,
-                self._clock() - started,
+                seconds,
             )
         )
         return outcome

@@ -44,6 +44,44 @@ class FilesPacked:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesPublished:
+    """The log acknowledged a batch's files of one strategy; `seconds` from its first send to that."""
+
+    project: str
+    strategy: ContentStrategy
+    files: int
+    bytes: int
+    encoded_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectUploaded:
+    """A content is in object storage; `existed` where it was there already and nothing was sent."""
+
+    project: str
+    bytes: int
+    seconds: float
+    existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDownloaded:
+    """A content came from object storage, not from a cache."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFetched:
+    """Objects came from a Git host; `bytes` are those of the packs, over the network."""
+
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPublished:
     """The log acknowledged a batch. Sizes are bytes, `seconds` from send to acknowledgement."""
 
@@ -83,7 +121,10 @@ class BatchReceived:
 
 @dataclass(frozen=True, slots=True)
 class FileResolved:
-    """A file's bytes arrived and were verified, from `source`, after `attempts` tries."""
+    """A file's bytes arrived and were verified, from `source`, after `attempts` tries.
+
+    `wire_bytes` crossed the network for it; none of a cached file, more than `bytes` of base64.
+    """
 
     path: str
     source: str
@@ -92,16 +133,19 @@ class FileResolved:
     attempts: int = 1
     fallback_from: str | None = None
     cache_hit: bool | None = None
+    project: str = ""
+    wire_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FileAnalyzed:
-    """A file's record is durable."""
+    """A file's record is durable, `seconds` after its event was received."""
 
     project: str
     path: str
     bytes: int
     seconds: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +199,10 @@ RunEvent = (
     | FileSkipped
     | FilesUnchanged
     | FilesPacked
+    | FilesPublished
+    | ObjectUploaded
+    | ObjectDownloaded
+    | RepositoryFetched
     | BatchPublished
     | BatchRefused
     | FilesDeleted

@@ -27,6 +27,7 @@ from core.progress import (
     FilesDeleted,
     FileSkipped,
     FilesPacked,
+    FilesPublished,
     FilesScanned,
     FilesUnchanged,
     Listener,
@@ -246,12 +247,7 @@ class Publisher:
         elif error:
             self._unpublished(batch, str(error), batch_id)
         else:
-            self._acknowledged(batch, len(value))
-            self._tell(
-                BatchPublished(
-                    batch_id, len(batch.files), batch.raw_bytes, len(value), self._clock() - started
-                )
-            )
+            self._acknowledged(batch, len(value), self._clock() - started, batch_id)
 
     async def _publish(self, event: ModelEventIndexProjectRequestedV2, value: bytes) -> Exception | None:
         message = OutgoingMessage(
@@ -282,10 +278,17 @@ class Publisher:
         elif packed := await self._pack(file.facts, file.content, file.others):
             await self._send(Batch.of([packed]))
 
-    def _acknowledged(self, batch: Batch, encoded_bytes: int) -> None:
+    def _acknowledged(self, batch: Batch, encoded_bytes: int, seconds: float, batch_id: int) -> None:
         self._summary.add_batch(batch, encoded_bytes)
         if self._manifest:
             self._manifest.record([(file.facts, file.checksum) for file in batch.files])
+        self._tell(BatchPublished(batch_id, len(batch.files), batch.raw_bytes, encoded_bytes, seconds))
+        project = self._context.project_name
+        for strategy in {file.strategy for file in batch.files}:
+            share = [file for file in batch.files if file.strategy is strategy]
+            raw = sum(file.facts.size for file in share)
+            encoded = sum(file.encoded_size for file in share)
+            self._tell(FilesPublished(project, strategy, len(share), raw, encoded, seconds))
 
     def _unpublished(self, batch: Batch, message: str, batch_id: int = 0) -> None:
         self._summary.files_unpublished += len(batch.files)

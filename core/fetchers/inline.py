@@ -28,9 +28,11 @@ class InlineFetcher:
         if file.content is None:
             return ContentMissing("the event carries no content")
         try:
-            return Fetched(decode_content(file.content, file.content_encoding))
+            content = decode_content(file.content, file.content_encoding)
         except InvalidEvent as error:
             return error
+        # Base64 has more characters than bytes, text has at most as many.
+        return Fetched(content, wire_bytes=max(len(content), len(file.content)))
 
     async def close(self) -> None: ...
 

@@ -129,7 +129,15 @@ class Resolver:
             size = len(result.content)
             self._tell(
                 FileResolved(
-                    file.relative_path, carrier, size, seconds, answer.attempts, first, answer.cache_hit
+                    file.relative_path,
+                    carrier,
+                    size,
+                    seconds,
+                    answer.attempts,
+                    first,
+                    answer.cache_hit,
+                    request.project_name,
+                    answer.wire_bytes,
                 )
             )
 

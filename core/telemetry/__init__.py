@@ -1,0 +1,1 @@
+"""What archon says about itself: metrics, health and cost. Only definitions and arithmetic, no I/O."""

@@ -1,0 +1,214 @@
+"""The metrics of a process: fed by the events of a run, and by gauges that are read when scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from core.progress import (
+    BatchFinished,
+    BatchPublished,
+    BatchReceived,
+    BatchRefused,
+    DeadLettered,
+    FallbackUsed,
+    FileAnalyzed,
+    FileFailed,
+    FileResolved,
+    FilesDeleted,
+    FileSkipped,
+    FilesPublished,
+    FilesUnchanged,
+    ObjectDownloaded,
+    ObjectUploaded,
+    RepositoryFetched,
+    RunEvent,
+)
+from core.telemetry.caches import CACHE_DEFINITIONS, CacheCollector, CacheFigures
+from core.telemetry.families import (
+    Definition,
+    DeliveryFamilies,
+    Families,
+    IngestionFamilies,
+    ProjectFamilies,
+    SourceFamilies,
+    StateFamilies,
+)
+
+PUBLISH, CONSUME = "publish", "consume"
+# Past so many projects, further ones are counted together: labels must stay bounded.
+MOST_PROJECTS = 1000
+OTHER_PROJECTS = "(others)"
+
+
+class LagFigures(Protocol):
+    """A group's place in a partition; `lag_seconds` is None where unknown."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def lag(self) -> int: ...
+    @property
+    def lag_seconds(self) -> float | None: ...
+
+
+class Metrics:
+    """archon's metrics in one registry. Calling it with a run event counts it: it is a `Listener`."""
+
+    def __init__(self, registry: CollectorRegistry, *, per_project: bool = False) -> None:
+        """`per_project` adds counters by project, for at most `MOST_PROJECTS` of them."""
+        self.registry = registry
+        make = Families(registry)
+        self.ingestion = IngestionFamilies(make)
+        self.delivery = DeliveryFamilies(make)
+        self.sources = SourceFamilies(make)
+        self.state = StateFamilies(make)
+        self.projects = ProjectFamilies(make) if per_project else None
+        self._own = make.definitions
+        self._known_projects: set[str] = set()
+        self._lag: set[tuple[str, str]] = set()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Every family of archon's own, in order."""
+        return (*self._own, *CACHE_DEFINITIONS)
+
+    def __call__(self, event: RunEvent) -> None:
+        """Count what happened."""
+        match event:
+            case FileResolved():
+                self._resolved(event)
+            case FileAnalyzed(source=source, bytes=size, seconds=seconds, project=project):
+                self._ingested(CONSUME, source, 1, size, seconds, project)
+            case FilesPublished(project=project, strategy=strategy, files=files, bytes=size, seconds=seconds):
+                self._ingested(PUBLISH, strategy, files, size, seconds, project)
+            case FileFailed(reason=reason):
+                self.ingestion.failed.labels(CONSUME, reason).inc()
+            case FileSkipped(reason=reason):
+                self.ingestion.skipped.labels(PUBLISH, reason).inc()
+            case FilesUnchanged(files=files):
+                self.ingestion.skipped.labels(PUBLISH, "unchanged").inc(files)
+            case FilesDeleted(files=files):
+                self.ingestion.deletions.labels(PUBLISH).inc(files)
+            case FallbackUsed(side=side, wanted=wanted, used=used, cause=cause):
+                label = PUBLISH if side == "publisher" else CONSUME
+                self.sources.fallbacks.labels(label, wanted, used, cause).inc()
+            case _:
+                self._batch(event)
+                self._transfer(event)
+
+    def _batch(self, event: RunEvent) -> None:
+        count = self.delivery.batches.labels
+        match event:
+            case BatchPublished(encoded_bytes=encoded):
+                count("published").inc()
+                self.delivery.message_bytes.inc(encoded)
+            case BatchRefused(files=files):
+                count("refused").inc()
+                self.ingestion.failed.labels(PUBLISH, "log_refused").inc(files)
+            case BatchReceived():
+                count("received").inc()
+            case BatchFinished(skipped=skipped, deleted=deleted):
+                count("finished").inc()
+                self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(skipped)
+                self.ingestion.deletions.labels(CONSUME).inc(deleted)
+            case DeadLettered(reason=reason):
+                self.delivery.dead_letters.labels(reason).inc()
+
+    def _transfer(self, event: RunEvent) -> None:
+        sources = self.sources
+        match event:
+            case ObjectUploaded(existed=True):
+                sources.uploads_spared.inc()
+            case ObjectUploaded(bytes=size, seconds=seconds):
+                sources.uploads.observe(seconds)
+                sources.upload_bytes.inc(size)
+            case ObjectDownloaded(bytes=size, seconds=seconds):
+                sources.downloads.observe(seconds)
+                sources.download_bytes.inc(size)
+            case RepositoryFetched(bytes=size, seconds=seconds):
+                sources.clones.observe(seconds)
+                sources.clone_bytes.inc(size)
+
+    def _resolved(self, event: FileResolved) -> None:
+        cache = "none" if event.cache_hit is None else "hit" if event.cache_hit else "miss"
+        self.sources.resolved.labels(event.source, cache).observe(event.seconds)
+        if event.attempts > 1:
+            self.sources.retries.labels(event.source).inc(event.attempts - 1)
+
+    def _ingested(
+        self, side: str, strategy: str, files: int, size: int, seconds: float, project: str
+    ) -> None:
+        self.ingestion.files.labels(side, strategy).inc(files)
+        self.ingestion.bytes.labels(side, strategy).inc(size)
+        duration = self.ingestion.duration.labels(side, strategy)
+        for _ in range(files):
+            duration.observe(seconds)
+        if self.projects:
+            label = self._project(project)
+            self.projects.files.labels(side, label).inc(files)
+            self.projects.bytes.labels(side, label).inc(size)
+
+    def charge(self, project: str, strategy: str, components: Mapping[str, float]) -> None:
+        """Count dollars by component (storage, transfer, compute, requests)."""
+        for component, usd in components.items():
+            self.ingestion.cost.labels(strategy, component).inc(usd)
+        if self.projects:
+            self.projects.cost.labels(self._project(project)).inc(sum(components.values()))
+
+    def _project(self, name: str) -> str:
+        if name not in self._known_projects:
+            if len(self._known_projects) >= MOST_PROJECTS:
+                return OTHER_PROJECTS
+            self._known_projects.add(name)
+        return name
+
+    def show_lag(
+        self, partitions: Iterable[LagFigures], verdicts: Mapping[tuple[str, int], str] | None = None
+    ) -> None:
+        """Replace the lag gauges by these partitions' figures; others disappear."""
+        shown: set[tuple[str, str]] = set()
+        delivery = self.delivery
+        delivery.lag_verdict.clear()
+        for place in partitions:
+            where = (place.topic, str(place.partition))
+            shown.add(where)
+            delivery.lag_messages.labels(*where).set(place.lag)
+            if place.lag_seconds is None:
+                delivery.lag_seconds.remove(*where)
+            else:
+                delivery.lag_seconds.labels(*where).set(place.lag_seconds)
+            if verdict := (verdicts or {}).get((place.topic, place.partition)):
+                delivery.lag_verdict.labels(*where, verdict.lower()).set(1)
+        for gone in self._lag - shown:
+            delivery.lag_messages.remove(*gone)
+            delivery.lag_seconds.remove(*gone)
+        self._lag = shown
+
+    def watch_consumer(
+        self,
+        *,
+        in_flight: Callable[[], tuple[int, int]],
+        files_in_flight: Callable[[], int],
+        assigned: Callable[[], int],
+        progress_age: Callable[[], float],
+        blocked: Callable[[], bool],
+    ) -> None:
+        """Read these when scraped; `in_flight` is messages and their encoded bytes."""
+        delivery = self.delivery
+        delivery.in_flight.set_function(lambda: in_flight()[0])
+        delivery.in_flight_files.set_function(files_in_flight)
+        delivery.in_flight_bytes.set_function(lambda: in_flight()[1])
+        delivery.assigned.set_function(assigned)
+        delivery.progress_age.set_function(progress_age)
+        delivery.blocked.set_function(blocked)
+
+    def watch_caches(self, read: Callable[[], Mapping[str, CacheFigures]]) -> None:
+        """Read the caches' figures, by cache type, when scraped."""
+        self.registry.register(CacheCollector(read))
