@@ -25,6 +25,7 @@ MIX: tuple[tuple[str, float], ...] = (
 MEDIAN_BYTES = 4200
 SIGMA = 1.1
 LARGEST = 100_000
+FILES_PER_DIRECTORY = 8
 
 
 def make(root: Path, files: int, *, seed: int = 7) -> Path:
@@ -61,11 +62,12 @@ def make_small(root: Path, files: int) -> Path:
 def generate(files: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """Relative path and content of each file."""
     rng = random.Random(seed)
+    nested = (rng.choices(WORDS, k=rng.randint(1, 4)) for _ in range(max(1, files // FILES_PER_DIRECTORY)))
+    directories = ["/".join(names) for names in nested]
     kinds = rng.choices([kind for kind, _ in MIX], [share for _, share in MIX], k=files)
     for number, kind in enumerate(kinds):
         wanted = min(LARGEST, int(rng.lognormvariate(_MU, SIGMA)))
-        directory = "/".join(rng.choice(WORDS) for _ in range(rng.randint(1, 4)))
-        yield f"{directory}/{rng.choice(WORDS)}_{number}.{kind}", _content(kind, wanted, rng)
+        yield f"{rng.choice(directories)}/{rng.choice(WORDS)}_{number}.{kind}", _content(kind, wanted, rng)
 
 
 _MU = math.log(MEDIAN_BYTES)

@@ -6,9 +6,9 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from core.database import Schema, connect, decoded_path, encoded_path, explaining, transaction
 from core.repository.facts import Entry, FileFacts
@@ -24,6 +24,13 @@ SCHEMA = Schema(
         ),
     ),
 )
+
+
+class Published(NamedTuple):
+    """What was published of a path: the checksum, and the version token of its listing."""
+
+    checksum: str | None
+    version: str | None
 
 
 class SqliteManifest:
@@ -44,20 +51,18 @@ class SqliteManifest:
         self._reading.execute("PRAGMA temp_store = FILE")
         self._reading.execute("CREATE TEMP TABLE met (path BLOB PRIMARY KEY) WITHOUT ROWID")
 
-    def unchanged(self, entries: Sequence[Entry]) -> Sequence[bool]:
-        """Per entry whether it is proven unchanged without reading; also notes that its path exists."""
+    def published(self, entries: Sequence[Entry]) -> Sequence[Published | None]:
+        """What was published of each entry's path; also notes that the paths exist."""
         self._keep_verified()
+        paths = [encoded_path(entry.path) for entry in entries]
         with explaining(self._path, SCHEMA.name), transaction(self._reading, "DEFERRED"):
-            return [self._is_unchanged(entry) for entry in entries]
+            self._reading.executemany("INSERT OR IGNORE INTO met VALUES (?)", ((path,) for path in paths))
+            return [self._find(path) for path in paths]
 
-    def same_content(self, entry: Entry, checksum: str) -> bool:
-        """Whether `checksum` was published for the entry's path."""
-        row = self._find(entry)
-        if row is None or row[0] != checksum:
-            return False
-        if entry.version is not None and entry.version != row[1]:
+    def verified(self, entry: Entry) -> None:
+        """The file was read and is as published: its new version spares the next run the reading."""
+        if entry.version is not None:
             self._verified.append((entry.version, self._scope, encoded_path(entry.path)))
-        return True
 
     def met(self, path: str) -> None:
         """Note that a path which is not published still exists."""
@@ -94,21 +99,14 @@ class SqliteManifest:
         self._writing.close()
 
     def _keep_verified(self) -> None:
-        """Files read and found unchanged: their new versions spare the next run the reading."""
         if self._verified:
             update = "UPDATE published SET version = ? WHERE scope = ? AND path = ?"
             with explaining(self._path, SCHEMA.name), transaction(self._reading):
                 self._reading.executemany(update, self._verified)
             self._verified.clear()
 
-    def _is_unchanged(self, entry: Entry) -> bool:
-        row = self._find(entry)
-        self.met(entry.path)
-        return row is not None and entry.version is not None and row[1] == entry.version
-
-    def _find(self, entry: Entry) -> sqlite3.Row | None:
-        found: sqlite3.Row | None = self._reading.execute(
-            "SELECT checksum, version FROM published WHERE scope = ? AND path = ?",
-            (self._scope, encoded_path(entry.path)),
+    def _find(self, path: str | bytes) -> Published | None:
+        row = self._reading.execute(
+            "SELECT checksum, version FROM published WHERE scope = ? AND path = ?", (self._scope, path)
         ).fetchone()
-        return found
+        return None if row is None else Published(*row)

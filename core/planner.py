@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from core.events.codec import encode_file
 from core.events.common import ContentStrategy
+from core.manifest import Published
 from core.repository.classify import classify
 from core.repository.facts import Entry, FileFacts, Skip, SkipReason
-from core.strategies.base import Feasibility, PublishContext, SourceFile, Strategy, wire_file
+from core.strategies.base import Feasibility, PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice, Selector
 
 # Files read per hop to a thread: a hop costs about 60 µs, a file about 80 µs.
@@ -59,25 +60,19 @@ class PlannedFile:
 PlanItem = PlannedFile | Skip | Unchanged
 
 
-class _Read(NamedTuple):
-    facts: FileFacts
-    content: bytes | None
-    unchanged: bool
-
-
 class KnownFiles(Protocol):
     """What was published before; the manifest implements it."""
 
-    def unchanged(self, entries: Sequence[Entry]) -> Sequence[bool]:
-        """Per entry: proven unchanged without reading it. Also remembers that the paths still exist."""
+    def published(self, entries: Sequence[Entry]) -> Sequence[Published | None]:
+        """What was published of each entry's path. Also remembers that the paths still exist."""
         ...
 
     def met(self, path: str) -> None:
         """Note that a path exists although it is not published now."""
         ...
 
-    def same_content(self, entry: Entry, checksum: str) -> bool:
-        """Whether the file was published with this checksum."""
+    def verified(self, entry: Entry) -> None:
+        """The file was read and is as published."""
         ...
 
 
@@ -109,6 +104,7 @@ class Planner:
     ) -> None:
         self._context = context
         self._strategies = {strategy.name: strategy for strategy in strategies}
+        self._pure = {each.name: each for each in strategies if isinstance(each, PureStrategy)}
         self._selector = selector
         self._rules = rules
         self._known = known
@@ -116,51 +112,48 @@ class Planner:
     async def stream(self) -> AsyncIterator[list[PlanItem]]:
         """Plan items in path order, in chunks; the next chunk is read while this one is used."""
         chunks = _chunks(self._context.repository.entries())
-        reading = asyncio.ensure_future(asyncio.to_thread(self._read_next, chunks))
+        planning = asyncio.ensure_future(asyncio.to_thread(self._plan_next, chunks))
         try:
-            while (read := await reading) is not None:
-                reading = asyncio.ensure_future(asyncio.to_thread(self._read_next, chunks))
-                yield [await self._choose(item) if isinstance(item, _Read) else item for item in read]
+            while (planned := await planning) is not None:
+                planning = asyncio.ensure_future(asyncio.to_thread(self._plan_next, chunks))
+                yield planned
         finally:
             # A thread cannot be cancelled: let it end before the repository is closed under it.
-            await asyncio.wait([reading])
+            await asyncio.wait([planning])
 
     def verdicts(self, facts: FileFacts) -> dict[ContentStrategy, Feasibility]:
         """Every configured strategy's verdict on a file."""
         return {name: strategy.feasible(facts, self._context) for name, strategy in self._strategies.items()}
 
-    def _read_next(self, chunks: Iterator[list[Entry | Skip]]) -> list[_Read | Skip | Unchanged] | None:
+    def _plan_next(self, chunks: Iterator[list[Entry | Skip]]) -> list[PlanItem] | None:
         chunk = next(chunks, None)
-        return None if chunk is None else [self._look(item, proven) for item, proven in self._compare(chunk)]
+        if chunk is None:
+            return None
+        published = iter(self._published(chunk))
+        return [item if isinstance(item, Skip) else self._plan(item, next(published)) for item in chunk]
 
-    def _compare(self, chunk: list[Entry | Skip]) -> Iterator[tuple[Entry | Skip, bool]]:
-        """Each item, and whether the manifest proves it unchanged without reading."""
+    def _published(self, chunk: list[Entry | Skip]) -> Sequence[Published | None]:
+        """What the manifest knows of each entry of the chunk."""
+        entries = [item for item in chunk if isinstance(item, Entry)]
         if self._known is None:
-            yield from ((item, False) for item in chunk)
-            return
-        proven = iter(self._known.unchanged([item for item in chunk if isinstance(item, Entry)]))
+            return [None] * len(entries)
         for item in chunk:
-            if isinstance(item, Entry):
-                yield item, next(proven) and not self._rules.force
-            else:
-                if item.reason.is_fault:
-                    self._known.met(item.path)
-                yield item, False
+            if isinstance(item, Skip) and item.reason.is_fault:
+                self._known.met(item.path)
+        known = self._known.published(entries)
+        return [None] * len(entries) if self._rules.force else known
 
-    def _look(self, item: Entry | Skip, proven: bool) -> _Read | Skip | Unchanged:
-        if isinstance(item, Skip):
-            return item
-        if proven and not self._rules.show_unchanged:
-            return Unchanged(item)
-        return self._read(item, proven)
-
-    def _read(self, entry: Entry, unchanged: bool) -> _Read | Skip | Unchanged:
+    def _plan(self, entry: Entry, before: Published | None) -> PlanItem:
+        unchanged = before is not None and entry.version is not None and before.version == entry.version
+        if unchanged and not self._rules.show_unchanged:
+            return Unchanged(entry)
         whole = entry.size <= self._rules.whole_limit
         content = self._context.repository.read(entry, self._rules.whole_limit if whole else HEAD_BYTES)
         if isinstance(content, Skip):
             return content
         checksum = f"sha256:{hashlib.sha256(content).hexdigest()}" if whole else None
-        if checksum and self._known and not self._rules.force and self._known.same_content(entry, checksum):
+        if self._known and before and checksum and before.checksum == checksum:
+            self._known.verified(entry)
             if not self._rules.show_unchanged:
                 return Unchanged(entry)
             unchanged = True
@@ -169,19 +162,18 @@ class Planner:
             return facts
         if facts.is_test and not self._rules.include_tests:
             return Skip(entry.path, SkipReason.TEST_EXCLUDED)
-        return _Read(facts, content if whole else None, unchanged)
+        return self._choose(facts, content if whole else None, unchanged)
 
-    async def _choose(self, read: _Read) -> PlanItem:
-        facts, content, unchanged = read
+    def _choose(self, facts: FileFacts, content: bytes | None, unchanged: bool) -> PlannedFile | Skip:
         verdicts = self.verdicts(facts)
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
         choices = self._selector.rank(facts, verdicts, wanted)
         while choices:
-            strategy = self._strategies[choices[0].strategy]
-            if not strategy.is_pure:
+            strategy = self._pure.get(choices[0].strategy)
+            if strategy is None:
                 size = REFERENCE_BYTES + len(facts.path)
                 return PlannedFile(facts, choices, size, None, content, unchanged)
-            fields = await strategy.pack(SourceFile(facts, content), self._context)
+            fields = strategy.pack_now(SourceFile(facts, content))
             encoded = encode_file(wire_file(facts, strategy.name, fields))
             if len(encoded) <= self._context.max_file_bytes:
                 return PlannedFile(facts, choices, len(encoded), encoded, content, unchanged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.events.common import ContentStrategy
 from core.events.v2 import FileV2
@@ -38,13 +38,9 @@ class SourceFile:
 
 
 class Strategy(Protocol):
-    """Packs files one way.
-
-    `is_pure`: packing needs nothing but the content, so a plan packs to know the exact size.
-    """
+    """Packs files one way."""
 
     name: ContentStrategy
-    is_pure: bool
 
     async def prepare(self, context: PublishContext) -> dict[str, Any]:
         """Once per run: check the backend and give the payload fields it needs (`git_url`, …).
@@ -65,6 +61,15 @@ class Strategy(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class PureStrategy(Strategy, Protocol):
+    """A strategy that needs nothing but the content: a plan packs by it to know the exact size."""
+
+    def pack_now(self, file: SourceFile) -> dict[str, Any]:
+        """What `pack` returns, at once."""
+        ...
 
 
 def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any]) -> FileV2:

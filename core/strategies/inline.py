@@ -14,7 +14,6 @@ class InlineStrategy:
     """Carries files up to `limit` raw bytes, inclusive (the contract's 100 KB by default)."""
 
     name = ContentStrategy.INLINE
-    is_pure = True
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -30,6 +29,10 @@ class InlineStrategy:
         return Feasibility(True, f"{'binary' if facts.is_binary else 'text'} up to {self._limit:,} B")
 
     async def pack(self, file: SourceFile, context: PublishContext) -> dict[str, Any]:
+        return self.pack_now(file)
+
+    def pack_now(self, file: SourceFile) -> dict[str, Any]:
+        """`content` and `content_encoding`."""
         if file.content is None:
             raise ValueError("inline needs the whole content")
         content, encoding = encode_content(file.content, file.facts.encoding)

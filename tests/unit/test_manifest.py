@@ -1,4 +1,4 @@
-"""The manifest skips a file only where its version, or its checksum, proves it published."""
+"""The manifest remembers per scope what was published, and what of it this run did not meet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.manifest import SqliteManifest
+from core.manifest import Published, SqliteManifest
 from core.repository.facts import Entry, FileFacts
 
 CHECKSUM = "sha256:" + "0" * 64
@@ -29,32 +29,43 @@ def manifest(tmp_path: Path) -> Iterator[SqliteManifest]:
         yield manifest
 
 
-def test_only_an_equal_version_proves_a_file_unchanged(manifest: SqliteManifest) -> None:
-    entries = [_entry(), _entry(version="stat:2"), _entry(version=None), _entry("b.py", None), _entry("c.py")]
-    assert manifest.unchanged(entries) == [True, False, False, False, False]
+def test_it_tells_what_was_published(manifest: SqliteManifest) -> None:
+    entries = [_entry(version="stat:2"), _entry("b.py"), _entry("c.py")]
+    assert manifest.published(entries) == [Published(CHECKSUM, "stat:1"), Published(CHECKSUM, None), None]
 
 
-def test_a_file_read_and_found_the_same_is_proven_next_time(manifest: SqliteManifest) -> None:
-    touched = _entry(version="stat:2")
-    assert manifest.unchanged([touched]) == [False]
-    assert manifest.same_content(touched, CHECKSUM)
-    assert manifest.unchanged([touched]) == [True]
+def test_a_file_read_and_found_the_same_has_its_new_version(manifest: SqliteManifest) -> None:
+    manifest.verified(_entry(version="stat:2"))
+    manifest.verified(_entry("b.py", None))
+    assert manifest.published([_entry()]) == [Published(CHECKSUM, "stat:2")]
 
 
-def test_other_content_does_not_become_proven(manifest: SqliteManifest) -> None:
-    changed = _entry(version="stat:2")
-    assert not manifest.same_content(changed, "sha256:" + "1" * 64)
-    assert manifest.unchanged([changed]) == [False]
+def test_publishing_again_replaces(manifest: SqliteManifest) -> None:
+    manifest.record([(_facts(_entry(version="stat:3")), None)])
+    assert manifest.published([_entry()]) == [Published(None, "stat:3")]
+
+
+def test_a_path_of_any_bytes_is_a_key(manifest: SqliteManifest) -> None:
+    odd = _entry("caf\udce9.py")
+    manifest.record([(_facts(odd), CHECKSUM)])
+    assert manifest.published([odd, _entry("café.py")]) == [Published(CHECKSUM, "stat:1"), None]
+    assert manifest.missing() == ["a.py", "b.py"]
 
 
 def test_what_was_not_met_is_missing_until_forgotten(manifest: SqliteManifest) -> None:
-    manifest.unchanged([_entry()])
+    manifest.published([_entry()])
     assert manifest.missing() == ["b.py"]
+    manifest.met("b.py")
+    assert manifest.missing() == []
+
+
+def test_forgotten_paths_are_published_no_more(manifest: SqliteManifest) -> None:
+    manifest.published([_entry()])
     manifest.forget(["b.py"])
     assert manifest.missing() == []
 
 
 def test_scopes_do_not_see_each_other(manifest: SqliteManifest, tmp_path: Path) -> None:
     with closing(SqliteManifest(tmp_path / "manifest.sqlite", "log/other")) as other:
-        assert other.unchanged([_entry()]) == [False]
+        assert other.published([_entry()]) == [None]
         assert other.missing() == []
