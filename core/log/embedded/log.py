@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from core.database import Database
-from core.errors import ArchonError
+from core.errors import ArchonError, ConfigurationError
 from core.events.topics import Retention, retention
 from core.log.base import LogMessage, OutgoingMessage, PartitionLag, Position, PublishFailure, TopicPartition
 from core.log.embedded import queries
@@ -119,6 +119,8 @@ class EmbeddedLog:
 
     async def consumer(self, group: str, topics: Sequence[str], *, member_id: str) -> EmbeddedConsumer:
         """As the port says; raises `ConfigurationError` naming the owners when nothing is free."""
+        if not topics:
+            raise ConfigurationError("there are no topics to consume", hint="name them with --topics")
         consumer = EmbeddedConsumer(self._store, group, topics, member_id, self._consumers.discard)
         self._consumers.add(consumer)
         try:

@@ -14,7 +14,7 @@ from core.log.embedded.tables import Partition, all_places, place, placeholders
 
 STEP_MESSAGES = 32
 _STEP_PAGES = 2048
-_SLACK_PAGES = 4096
+_SLACK_PAGES = 1024
 
 
 def removable_end(
@@ -76,5 +76,6 @@ def shrink(connection: sqlite3.Connection) -> bool:
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     if free <= max(_SLACK_PAGES, pages // 2):
         return True
-    connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+    # `execute` would stop after one page: this pragma frees one per step, and returns no rows.
+    connection.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
     return False
