@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
 from core.settings.kafka import KafkaSettings
+from core.settings.operations import CostSettings, HealthSettings, TelemetrySettings
 from core.settings.option import Option, Provenance, option, options_of
 from core.settings.sections import AgentSettings, LogSettings, PublishSettings
 
@@ -31,6 +32,9 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    cost: CostSettings = Field(default_factory=CostSettings)
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, init_settings: Any, **_others: Any) -> Any:  # type: ignore[override]
