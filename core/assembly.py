@@ -10,6 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
+from core.agent import Agent
+from core.bridge import Bridge
 from core.consumer import Consumer, Limits
 from core.dead_letters import DeadLetters
 from core.errors import ConfigurationError, UsageError
@@ -19,21 +23,24 @@ from core.fetchers.base import Fetcher
 from core.fetchers.inline import InlineFetcher
 from core.fetchers.local_path import LocalPathFetcher
 from core.fetchers.resolver import Resolver
+from core.fleet import Tally
 from core.intelligence.generator import BridgeIntelligenceGenerator
 from core.log.base import EventLog
 from core.log.embedded import EmbeddedLog
 from core.manifest import SqliteManifest
 from core.planner import Planner, PlanRules
 from core.processor import RequestProcessor
-from core.progress import Listener, ignore
+from core.progress import Listener, ignore, tell_all
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
 from core.repository.discover import open_repository
 from core.results.base import ResultSink
 from core.results.index import ResultsIndex
+from core.results.topic import TopicSink
 from core.settings import Settings
 from core.strategies.base import PublishContext, Strategy
 from core.strategies.inline import InlineStrategy
 from core.strategies.selector import RuleSelector
+from core.telemetry.metrics import Metrics
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
 ENVELOPE_BYTES = 16 << 10
@@ -155,13 +162,17 @@ def project_name(given: str | None, default: str) -> str:
 @asynccontextmanager
 async def consuming(
     settings: Settings, *, listener: Listener = ignore, service: bool = True
-) -> AsyncIterator[Consumer]:
+) -> AsyncIterator[Agent]:
     """Open everything that an agent needs.
 
     A `service` waits for a durable step for ever; otherwise it fails after `agent.attempts`.
     """
     agent = settings.agent
     async with AsyncExitStack() as stack:
+        source = event_source()
+        tally = Tally(source, settings.log.group)
+        metrics = Metrics(CollectorRegistry())
+        listener = tell_all(listener, tally, metrics)
         log = await stack.enter_async_context(open_log(settings))
         analyzer = await stack.enter_async_context(
             BridgeIntelligenceGenerator(workers=agent.workers or None, deadline_s=agent.parse_deadline)
@@ -171,18 +182,19 @@ async def consuming(
         sinks: list[ResultSink] = []
         if agent.index:
             sinks.append(await stack.enter_async_context(open_index(settings)))
+        if settings.kafka.servers:
+            sinks.append(TopicSink(log, source))
         processor = RequestProcessor(
             log,
             resolver,
             analyzer,
             sinks,
             DeadLetters(log, settings.log.group),
-            event_source(),
+            source,
             listener=listener,
             attempts=None if service else agent.attempts,
         )
-        source = event_source()
-        yield Consumer(
+        consumer = Consumer(
             log,
             processor,
             group=settings.log.group,
@@ -190,10 +202,21 @@ async def consuming(
             member_id=source.instance_id,
             limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
         )
+        yield Agent(
+            log,
+            consumer,
+            Bridge(resolver, analyzer),
+            tally,
+            metrics,
+            group=settings.log.group,
+            topics=settings.log.topics,
+        )
 
 
 def consuming_fetchers(settings: Settings) -> list[Fetcher]:
     """The fetchers these settings make possible."""
     roots = settings.agent.local_roots
-    local = [Path("/")] if roots is None else [Path(root) for root in roots]
+    if roots is None:  # paths of strangers' machines mean nothing here, those of this machine may
+        roots = () if settings.kafka.servers else ("/",)
+    local = [Path(root) for root in roots]
     return [InlineFetcher(), LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight)]

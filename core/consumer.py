@@ -99,6 +99,7 @@ class Consumer:
         self._summary = RunSummary()
         self._failure: Exception | None = None
         self._member: LogConsumer | None = None
+        self._commit_error: str | None = None
         self.progressed_at = clock()
 
     @property
@@ -110,6 +111,21 @@ class Consumer:
     def in_flight(self) -> tuple[int, int]:
         """Messages and bytes being processed."""
         return len(self._tasks), self._bytes
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether the group has taken this member in."""
+        return self._member is not None
+
+    @property
+    def progress_age(self) -> float:
+        """Seconds since the loop last went round."""
+        return self._clock() - self.progressed_at
+
+    @property
+    def blocked(self) -> str | None:
+        """What keeps offsets from being committed, in words; None where nothing does."""
+        return self._processor.blocked or self._commit_error
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that are ours now."""
@@ -132,7 +148,10 @@ class Consumer:
             committer.cancel()
             await asyncio.gather(committer, return_exceptions=True)
             await self._abandon()
-            await self._commit()
+            try:
+                await self._commit()
+            except RetryableError as error:
+                logger.warning("the last offsets are not committed, their events come again: %s", error)
             await member.close()
             self._summary.duration_s = self._clock() - started
         if self._failure:
@@ -147,15 +166,22 @@ class Consumer:
                 if self._is_full():
                     await self._hold(member, stopped)
                     continue
-                poll = asyncio.create_task(member.poll(POLL_MESSAGES, POLL_SECONDS))
-                await asyncio.wait({poll, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                messages = await poll
-                for message in messages:
-                    self._start(message)
-                if drain and not messages and not self._tasks and await self._is_drained():
+                taken = await self._take(member, POLL_SECONDS)
+                if drain and not taken and not self._tasks and await self._is_drained():
                     return
         finally:
             stopped.cancel()
+
+    async def _take(self, member: LogConsumer, timeout_s: float) -> int:
+        """Poll once and start what came; the number of messages.
+
+        In one step of the event loop: a rebalance between the two would let messages of a partition's
+        last stay with us pass for those of its next, and their commits skip what was abandoned.
+        """
+        messages = await member.poll(POLL_MESSAGES, timeout_s)
+        for message in messages:
+            self._start(message)
+        return len(messages)
 
     def _is_full(self) -> bool:
         return len(self._tasks) >= self._limits.messages or self._bytes >= self._limits.bytes
@@ -167,8 +193,7 @@ class Consumer:
         try:
             while self._is_full() and not stopped.done() and not self._failure:
                 await asyncio.wait({*self._tasks, stopped}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                for message in await member.poll(POLL_MESSAGES, 0.0):
-                    self._start(message)
+                await self._take(member, 0.0)
                 self.progressed_at = self._clock()
         finally:
             member.resume(held & member.assignment())
@@ -203,8 +228,11 @@ class Consumer:
                 await self._commit()
             except RetryableError as error:
                 logger.warning("offsets cannot be committed now: %s", error)
+                self._commit_error = f"commit: {error}"
                 await asyncio.sleep(1.0)
                 self._to_commit.set()
+            else:
+                self._commit_error = None
 
     async def _commit(self) -> None:
         assert self._member  # noqa: S101 - set before anything can finish

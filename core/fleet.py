@@ -20,7 +20,7 @@ from core.events.agent import AgentStatus, CacheFigures, HeldPartition, RecentEr
 from core.events.common import Source
 from core.events.topics import AGENT_STATUS
 from core.log.base import EventLog, OutgoingMessage, PublishFailure, TopicPartition
-from core.progress import BatchFinished, DeadLettered, FileFailed, FileResolved, RunEvent
+from core.progress import BatchFinished, BatchReceived, DeadLettered, FileFailed, FileResolved, RunEvent
 from core.safety.redact import redact
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ INTERVAL_S = 5.0
 STALE_AFTER_INTERVALS = 3
 ERRORS_KEPT = 5
 _RATE_WINDOW_S = 60.0
+
+# What a source's cache is called everywhere else.
+_CACHE_OF = {"object_storage": "object", "git_reference": "git"}
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -77,16 +80,19 @@ class Tally:
         self._started_at = now()
         self._counts: Counter[str] = Counter()
         self._hits: Counter[tuple[str, bool]] = Counter()
+        self._open: dict[tuple[str, int, int], int] = {}
         self._batches: deque[tuple[float, int, int]] = deque()
         self._pending_bytes = 0
         self._errors: deque[RecentError] = deque(maxlen=ERRORS_KEPT)
 
     def __call__(self, event: RunEvent) -> None:
         match event:
+            case BatchReceived():
+                self._open[event.topic, event.partition, event.offset] = event.files
             case FileResolved():
                 self._pending_bytes += event.bytes
                 if event.cache_hit is not None:
-                    self._hits[event.source, event.cache_hit] += 1
+                    self._hits[_CACHE_OF.get(event.source, event.source), event.cache_hit] += 1
             case FileFailed():
                 self._errors.append(RecentError(at=self._now(), message=f"{event.path}: {event.message}"))
             case DeadLettered():
@@ -94,11 +100,17 @@ class Tally:
                 if not event.files:
                     self._errors.append(RecentError(at=self._now(), message=event.message))
             case BatchFinished():
+                self._open.pop((event.topic, event.partition, event.offset), None)
                 self._counts["events"] += 1
                 self._counts["files_processed"] += event.indexed
                 self._counts["files_failed"] += event.failed
                 self._batches.append((self._clock(), event.indexed, self._pending_bytes))
                 self._pending_bytes = 0
+
+    @property
+    def files_in_flight(self) -> int:
+        """Files of the events that are being processed."""
+        return sum(self._open.values())
 
     def status(self, work: Work, caches: Mapping[str, CacheFigures] | None = None) -> AgentStatus:
         """The status now. `caches` gives sizes; hits and misses are counted here."""

@@ -220,3 +220,13 @@ Listener = Callable[[RunEvent], None]
 
 def ignore(_event: RunEvent) -> None:
     """A listener for callers that want none."""
+
+
+def tell_all(*listeners: Listener) -> Listener:
+    """One listener that hands every event to each of `listeners` in order."""
+
+    def tell(event: RunEvent) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell

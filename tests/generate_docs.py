@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from archon_agent import openapi
 from core.events.schema import documents
 from core.settings.model import options
 
@@ -20,6 +21,7 @@ def generated() -> dict[Path, str]:
         for name, document in documents().items()
     }
     files[Path("docs/configuration.md")] = _configuration()
+    files[Path("docs/openapi.json")] = _json(openapi.document())
     return files
 
 

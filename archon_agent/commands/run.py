@@ -18,10 +18,11 @@ app = typer.Typer(add_completion=False, help="Consume requests and make records.
 
 
 @app.command()
-@with_settings("log", "kafka", "agent")
+@with_settings("log", "kafka", "agent", "http")
 def run(
     loaded: Loaded,
     drain: Annotated[bool, typer.Option("--drain", help="end when nothing waits any more")] = False,
+    no_http: Annotated[bool, typer.Option("--no-http", help="serve no HTTP")] = False,
     as_json: JsonFlag = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -29,7 +30,7 @@ def run(
     from archon_agent.logs import configure
 
     configure(verbose)
-    summary = run_async(lambda stop: _run(loaded, drain, stop))
+    summary = run_async(lambda stop: _run(loaded, drain, serves=_serves(loaded, drain, no_http), stop=stop))
     if as_json:
         console.print_json(summary.to_json())
     else:
@@ -37,7 +38,14 @@ def run(
     raise typer.Exit(ExitCode.SOME_FAILED if summary.files_failed or summary.dead_lettered else ExitCode.OK)
 
 
-async def _run(loaded: Loaded, drain: bool, stop: asyncio.Event) -> RunSummary:
+def _serves(loaded: Loaded, drain: bool, no_http: bool) -> bool:
+    """A run that ends by itself serves HTTP only where somebody asked for it."""
+    asked = any(item.option.key == "http.address" and item.source != "default" for item in loaded.provenance)
+    return not no_http and (asked or not drain)
+
+
+async def _run(loaded: Loaded, drain: bool, *, serves: bool, stop: asyncio.Event) -> RunSummary:
+    from archon_agent.http import serving
     from core.assembly import consuming, open_log
 
     settings = loaded.settings
@@ -46,8 +54,12 @@ async def _run(loaded: Loaded, drain: bool, stop: asyncio.Event) -> RunSummary:
         async with open_log(settings) as log:
             waiting = sum(part.lag for part in await log.lag(settings.log.group, settings.log.topics))
     with console.progress("run", total_messages=waiting) as listener:
-        async with consuming(settings, listener=listener, service=not drain) as consumer:
-            return await consumer.run(drain=drain, stop=stop)
+        async with consuming(settings, listener=listener, service=not drain) as agent:
+            http = settings.http if serves else settings.http.model_copy(update={"address": ""})
+            async with serving(agent, http) as url:
+                if url:
+                    console.say(f"serving {url}")
+                return await agent.run(drain=drain, stop=stop)
 
 
 def show(summary: RunSummary) -> None:

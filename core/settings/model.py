@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.settings.http import HttpSettings
 from core.settings.kafka import KafkaSettings
 from core.settings.operations import CostSettings, HealthSettings, TelemetrySettings
 from core.settings.option import Option, Provenance, option, options_of
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     cost: CostSettings = Field(default_factory=CostSettings)

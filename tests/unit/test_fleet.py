@@ -13,7 +13,7 @@ from core.events.topics import AGENT_STATUS
 from core.fleet import Member, Tally, Work, owners, read_fleet, reporting
 from core.log.base import OutgoingMessage, TopicPartition
 from core.log.embedded import EmbeddedLog
-from core.progress import BatchFinished, DeadLettered, FileFailed, FileResolved
+from core.progress import BatchFinished, BatchReceived, DeadLettered, FileFailed, FileResolved
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -43,17 +43,20 @@ def finished(indexed: int, failed: int = 0) -> BatchFinished:
 def test_events_are_counted() -> None:
     clock = Clock()
     counted = tally(clock)
+    counted(BatchReceived("t", 0, 0, "p", 4))
+    assert counted.files_in_flight == 4
     counted(FileResolved("a", "object_storage", 1000, 0.1, cache_hit=True))
     counted(FileResolved("b", "object_storage", 2000, 0.1, cache_hit=False))
     counted(FileResolved("c", "inline", 3000, 0.1))
     counted(FileFailed("p", "x.py", "content_missing", "gone"))
     counted(DeadLettered("t", 0, 0, 1, "content_missing", "gone"))
     counted(finished(3, failed=1))
+    assert counted.files_in_flight == 0
     clock.seconds = 2.0
     status = counted.status(Work(frozenset({TopicPartition("t", 1)}), 2, 77, 0.5, None))
     assert (status.events, status.files_processed, status.files_failed, status.dead_lettered) == (1, 3, 1, 1)
     assert (status.files_per_s, status.bytes_per_s) == (1.5, 3000.0)
-    assert (status.caches["object_storage"].hits, status.caches["object_storage"].misses) == (1, 1)
+    assert (status.caches["object"].hits, status.caches["object"].misses) == (1, 1)
     assert [error.message for error in status.last_errors] == ["x.py: gone"]
     assert [(held.topic, held.partition) for held in status.partitions] == [("t", 1)]
     assert (status.in_flight_events, status.in_flight_bytes, status.progressed_s) == (2, 77, 0.5)

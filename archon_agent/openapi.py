@@ -1,0 +1,157 @@
+"""The OpenAPI document of the agent's HTTP server, generated from its routes and models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from core import __version__
+from core.events.agent import AgentStatus
+from core.events.common import Wire
+from core.events.intelligence import BridgeIntelligenceRequest, BridgeIntelligenceResponse
+from core.events.v2 import ModelEventIndexProjectRequestedV2
+
+
+class Health(Wire):
+    """Whether a check passed, and why not where it did not."""
+
+    status: str
+    reason: str | None = None
+
+
+class Problem(Wire):
+    """Why a request was refused."""
+
+    error: str
+
+
+class WarmedReport(Wire):
+    """A file that was fetched ahead: its bytes, or why it could not be."""
+
+    path: str
+    bytes: int
+    reason: str | None = None
+    message: str | None = None
+
+
+class WarmReport(Wire):
+    """What warming the caches did."""
+
+    files: int
+    bytes: int
+    failed: int
+    results: tuple[WarmedReport, ...]
+
+
+class CacheReport(Wire):
+    """A cache's figures; sizes are bytes, counters are lifetime."""
+
+    directory: str
+    max_bytes: int
+    entries: int
+    bytes: int
+    reserved_bytes: int
+    hits: int
+    misses: dict[str, int]
+    hit_rate: float | None
+    uncached: dict[str, int]
+    evictions: int
+    corruptions: int
+    hit_bytes: int
+    stored_bytes: int
+
+
+_MODELS: tuple[type[BaseModel], ...] = (
+    AgentStatus,
+    BridgeIntelligenceRequest,
+    BridgeIntelligenceResponse,
+    CacheReport,
+    Health,
+    ModelEventIndexProjectRequestedV2,
+    Problem,
+    WarmReport,
+)
+
+# Path -> (method, summary, request model, answers: status -> (model or media type, what it means)).
+_Answers = dict[int, tuple[type[BaseModel] | str, str]]
+ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Answers]] = {
+    "/health": (
+        "get",
+        "Whether the process is alive.",
+        None,
+        {200: (Health, "alive"), 503: (Health, "to be started anew")},
+    ),
+    "/ready": (
+        "get",
+        "Whether the agent works: joined its group, and able to commit.",
+        None,
+        {200: (Health, "works"), 503: (Health, "does not, with the reason")},
+    ),
+    "/metrics": ("get", "Prometheus metrics.", None, {200: ("text/plain", "the metrics")}),
+    "/api/status": ("get", "What this agent does now.", None, {200: (AgentStatus, "its status")}),
+    "/api/cache": ("get", "The caches by name.", None, {200: (CacheReport, "figures by cache")}),
+    "/api/cache/warm": (
+        "post",
+        "Fetch the files of a request event ahead of it, so that the caches hold them.",
+        ModelEventIndexProjectRequestedV2,
+        {200: (WarmReport, "what was fetched")},
+    ),
+    "/api/bridge/generate-intelligence": (
+        "post",
+        "One file's intelligence, from its content or its path on this machine.",
+        BridgeIntelligenceRequest,
+        {200: (BridgeIntelligenceResponse, "the record, or why there is none")},
+    ),
+}
+_REFUSALS: _Answers = {
+    400: (Problem, "not the JSON that is expected"),
+    401: (Problem, "no bearer token, or a wrong one"),
+    403: (Problem, "not from here: the server has no token, or the Host is not this machine"),
+    408: (Problem, "the body did not come in time"),
+    413: (Problem, "the body is too large"),
+    415: (Problem, "the body is not application/json"),
+}
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _MODELS], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "archon agent",
+            "version": __version__,
+            "description": "Health, metrics, and intelligence on request.",
+        },
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "paths": {path: {route[0]: _operation(path, *route[1:])} for path, route in ROUTES.items()},
+    }
+
+
+def _operation(path: str, summary: str, body: type[BaseModel] | None, answers: _Answers) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": summary}
+    if body:
+        operation["security"] = [{"token": []}, {}]
+        operation["requestBody"] = {"required": True, "content": _content(body)}
+        answers = answers | _REFUSALS
+    operation["responses"] = {
+        str(status): {"description": meaning, "content": _content(model, by_name=path == "/api/cache")}
+        for status, (model, meaning) in sorted(answers.items())
+    }
+    return operation
+
+
+def _content(model: type[BaseModel] | str, *, by_name: bool = False) -> dict[str, Any]:
+    if isinstance(model, str):
+        return {model: {"schema": {"type": "string"}}}
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{model.__name__}"}
+    if by_name:
+        schema = {"type": "object", "additionalProperties": schema}
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,131 @@
+"""An agent at work: the consumer with everything that tells about it and asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from core.bridge import Bridge
+from core.cache.counted import CacheStats
+from core.consumer import Consumer, RunSummary
+from core.errors import ArchonError
+from core.events.agent import AgentStatus, CacheFigures
+from core.fleet import Tally, Work, owners, read_fleet, reporting
+from core.log.base import EventLog, PartitionLag
+from core.log.lag import LagWindow
+from core.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+LAG_EVERY_S = 15.0
+# A loop that has not gone round for so long is stuck: it polls at least every second.
+STUCK_AFTER_S = 60.0
+
+Sleep = Callable[[float], Awaitable[None]]
+Caches = Callable[[], Mapping[str, CacheStats]]
+
+
+def no_caches() -> Mapping[str, CacheStats]:
+    """For an agent whose sources need no cache."""
+    return {}
+
+
+class Agent:
+    """Runs the consumer, says how it is on the status topic, and answers the HTTP server."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        consumer: Consumer,
+        bridge: Bridge,
+        tally: Tally,
+        metrics: Metrics,
+        *,
+        group: str,
+        topics: Sequence[str],
+        caches: Caches = no_caches,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._log = log
+        self._consumer = consumer
+        self.bridge = bridge
+        self._tally = tally
+        self.metrics = metrics
+        self._group = group
+        self._topics = topics
+        self.caches = caches
+        self._sleep = sleep
+        self._window = LagWindow(group)
+        metrics.watch_consumer(
+            in_flight=lambda: consumer.in_flight,
+            files_in_flight=lambda: tally.files_in_flight,
+            assigned=lambda: len(consumer.assignment()),
+            progress_age=lambda: consumer.progress_age,
+            blocked=lambda: consumer.blocked is not None,
+        )
+        metrics.watch_caches(caches)
+
+    async def run(self, *, drain: bool, stop: asyncio.Event) -> RunSummary:
+        """Consume as `Consumer.run` does, telling the fleet meanwhile."""
+        watching = asyncio.create_task(self._watch_lag())
+        try:
+            async with reporting(self._log, self.status, sleep=self._sleep):
+                return await self._consumer.run(drain=drain, stop=stop)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    def status(self) -> AgentStatus:
+        """How this agent is now."""
+        consumer = self._consumer
+        events, held_bytes = consumer.in_flight
+        work = Work(consumer.assignment(), events, held_bytes, consumer.progress_age, consumer.blocked)
+        caches = {name: _figures(stats) for name, stats in self.caches().items()}
+        return self._tally.status(work, caches)
+
+    def sickness(self) -> str | None:
+        """Why this process should be started anew; None while it is alive."""
+        age = self._consumer.progress_age
+        return f"the loop has not moved for {age:.0f} s" if age > STUCK_AFTER_S else None
+
+    def unreadiness(self) -> str | None:
+        """Why this agent does no work now; None while it does."""
+        if not self._consumer.has_joined:
+            return "has not joined its group yet"
+        return self._consumer.blocked or self.sickness()
+
+    async def _watch_lag(self) -> None:
+        """Keep the lag metrics of the partitions that are ours fresh."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._window.add(await self._places(), loop.time())
+                report = self._window.report(owners(await read_fleet(self._log), self._group))
+                verdicts = {
+                    (part.place.topic, part.place.partition): part.judgement.verdict.value
+                    for part in report.partitions
+                }
+                self.metrics.show_lag([part.place for part in report.partitions], verdicts)
+            except ArchonError as error:
+                logger.info("the lag cannot be read now: %s", error)
+            await self._sleep(LAG_EVERY_S)
+
+    async def _places(self) -> list[PartitionLag]:
+        ours = self._consumer.assignment()
+        return [
+            place
+            for place in await self._log.lag(self._group, self._topics)
+            if (place.topic, place.partition) in ours
+        ]
+
+
+def _figures(stats: CacheStats) -> CacheFigures:
+    return CacheFigures(
+        hits=stats.hits,
+        misses=sum(stats.misses.values()),
+        bytes=stats.bytes,
+        max_bytes=stats.max_bytes,
+    )

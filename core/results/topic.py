@@ -1,0 +1,56 @@
+"""Records to the results topic, one event per file."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from core.errors import BackendUnavailable
+from core.events.codec import to_json
+from core.events.common import Source
+from core.events.intelligence import FileIntelligence, FileIntelligenceGenerated
+from core.events.topics import FILE_INTELLIGENCE
+from core.log.base import EventLog, OutgoingMessage, PublishFailure
+from core.results.base import BatchResult
+
+
+class TopicSink:
+    """Publishes `FileIntelligenceGenerated` events; a deleted path becomes a tombstone."""
+
+    def __init__(self, log: EventLog, source: Source) -> None:
+        self._log = log
+        self._source = source
+
+    async def write(self, result: BatchResult) -> None:
+        """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not."""
+        request = result.request
+        messages = [
+            OutgoingMessage(
+                record_key(record.project, record.path), to_json(self._event(record, request.event_id))
+            )
+            for record in result.records
+        ]
+        messages += [OutgoingMessage(record_key(request.project_name, path), None) for path in result.deleted]
+        for answer in await self._log.publish(FILE_INTELLIGENCE, messages):
+            if isinstance(answer, PublishFailure):
+                raise BackendUnavailable(f"{FILE_INTELLIGENCE} refuses a record: {answer.error}")
+
+    async def close(self) -> None:
+        """Nothing: the log is its owner's."""
+
+    def _event(self, record: FileIntelligence, causation_id: str) -> FileIntelligenceGenerated:
+        return FileIntelligenceGenerated(
+            event_id=str(uuid4()),
+            event_type=FILE_INTELLIGENCE,
+            correlation_id=record.correlation_id or str(uuid4()),
+            causation_id=causation_id,
+            timestamp=datetime.now(UTC),
+            source=self._source,
+            payload=record,
+        )
+
+
+def record_key(project: str, path: str) -> bytes:
+    """The key of a file's record: the JSON array `[project, path]`, so that no two files share one."""
+    return json.dumps([project, path]).encode()
