@@ -48,6 +48,7 @@ class FilesPublished:
     """The log acknowledged a batch's files of one strategy; `seconds` from its first send to that."""
 
     project: str
+    job: str
     strategy: ContentStrategy
     files: int
     bytes: int
@@ -123,7 +124,8 @@ class BatchReceived:
 class FileResolved:
     """A file's bytes arrived and were verified, from `source`, after `attempts` tries.
 
-    `wire_bytes` crossed the network for it; none of a cached file, more than `bytes` of base64.
+    `job` is the correlation id of the ingestion that asked for it. `wire_bytes` crossed the network for
+    it; none of a cached file, more than `bytes` of base64.
     """
 
     path: str
@@ -134,6 +136,7 @@ class FileResolved:
     fallback_from: str | None = None
     cache_hit: bool | None = None
     project: str = ""
+    job: str = ""
     wire_bytes: int = 0
 
 
@@ -146,6 +149,7 @@ class FileAnalyzed:
     bytes: int
     seconds: float
     source: str
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,7 +288,9 @@ class Publisher:
             share = [file for file in batch.files if file.strategy is strategy]
             raw = sum(file.facts.size for file in share)
             encoded = sum(file.encoded_size for file in share)
-            self._tell(FilesPublished(project, strategy, len(share), raw, encoded, seconds))
+            self._tell(
+                FilesPublished(project, self._correlation_id, strategy, len(share), raw, encoded, seconds)
+            )
 
     def _unpublished(self, batch: Batch, message: str, batch_id: int = 0) -> None:
         self._summary.files_unpublished += len(batch.files)

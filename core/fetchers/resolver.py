@@ -137,6 +137,7 @@ class Resolver:
                     first,
                     answer.cache_hit,
                     request.project_name,
+                    request.correlation_id,
                     answer.wire_bytes,
                 )
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.events.common import ContentStrategy
@@ -15,39 +15,30 @@ CPU_HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used. `cpu_seconds` is None where it is not known; sums with an unknown are unknown."""
+    """What is billed. `puts` and `gets` are requests to object storage.
 
-    files: int = 0
-    bytes: int = 0
+    `cpu_seconds` is None where it is not known; a sum with an unknown is unknown.
+    """
+
     stored_bytes: int = 0
     transferred_bytes: int = 0
-    uploads: int = 0
-    downloads: int = 0
+    puts: int = 0
+    gets: int = 0
     cpu_seconds: float | None = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         known = self.cpu_seconds is not None and other.cpu_seconds is not None
         return Usage(
-            self.files + other.files,
-            self.bytes + other.bytes,
             self.stored_bytes + other.stored_bytes,
             self.transferred_bytes + other.transferred_bytes,
-            self.uploads + other.uploads,
-            self.downloads + other.downloads,
+            self.puts + other.puts,
+            self.gets + other.gets,
             (self.cpu_seconds or 0.0) + (other.cpu_seconds or 0.0) if known else None,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Every figure by its name."""
-        return {
-            "files": self.files,
-            "bytes": self.bytes,
-            "stored_bytes": self.stored_bytes,
-            "transferred_bytes": self.transferred_bytes,
-            "uploads": self.uploads,
-            "downloads": self.downloads,
-            "cpu_seconds": self.cpu_seconds,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +87,7 @@ def price(usage: Usage, rates: CostSettings) -> Cost:
     return Cost(
         storage_month=usage.stored_bytes / GB * rates.storage_gb_month,
         transfer=usage.transferred_bytes / GB * rates.transfer_gb,
-        requests=usage.uploads / 1000 * rates.put_1000 + usage.downloads / 1000 * rates.get_1000,
+        requests=usage.puts / 1000 * rates.put_1000 + usage.gets / 1000 * rates.get_1000,
         compute=None if cpu is None else cpu / CPU_HOUR_S * rates.cpu_hour,
     )
 
@@ -117,22 +108,17 @@ def expected(
     is_object = strategy is ContentStrategy.OBJECT_STORAGE
     is_inline = strategy is ContentStrategy.INLINE
     return Usage(
-        files=files,
-        bytes=size,
         stored_bytes=size if is_object else 0,
         transferred_bytes=encoded_bytes if is_inline and encoded_bytes is not None else size,
-        uploads=files if is_object else 0,
-        downloads=files if is_object else 0,
+        puts=files if is_object else 0,
+        gets=files if is_object else 0,
         cpu_seconds=None if cpu_s_per_byte is None else cpu_s_per_byte * size,
     )
 
 
-def total(usages: Mapping[Any, Usage]) -> Usage:
+def total(usages: Iterable[Usage]) -> Usage:
     """The sum."""
-    result = Usage()
-    for usage in usages.values():
-        result += usage
-    return result
+    return sum(usages, Usage())
 
 
 def usd(amount: float | None) -> str:

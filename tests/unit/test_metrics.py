@@ -79,13 +79,13 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     ("event", "name", "labels", "expected"),
     [
         (
-            FilesPublished("p", ContentStrategy.GIT_REFERENCE, 7, 70, 900, 0.5),
+            FilesPublished("p", "j", ContentStrategy.GIT_REFERENCE, 7, 70, 900, 0.5),
             "archon_ingestion_files_total",
             {"side": "publish", "content_strategy": "git_reference"},
             7,
         ),
         (
-            FilesPublished("p", ContentStrategy.INLINE, 7, 70, 900, 0.5),
+            FilesPublished("p", "j", ContentStrategy.INLINE, 7, 70, 900, 0.5),
             "archon_ingestion_duration_seconds_sum",
             {"side": "publish", "content_strategy": "inline"},
             3.5,

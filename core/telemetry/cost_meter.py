@@ -1,0 +1,106 @@
+"""What a run uses, read off its events, by project, strategy and job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from core.progress import (
+    BatchFinished,
+    BatchReceived,
+    FileAnalyzed,
+    FileResolved,
+    FilesPublished,
+    ObjectUploaded,
+    RunEvent,
+)
+from core.telemetry.cost import Usage
+from core.telemetry.cpu import cpu_seconds
+
+OBJECT_STORAGE = "object_storage"
+
+
+class Account(NamedTuple):
+    """Whom usage is charged to. `job` is the correlation id of the ingestion."""
+
+    project: str
+    strategy: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Files and raw bytes that were published or processed, and what that used."""
+
+    files: int = 0
+    bytes: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.files + other.files, self.bytes + other.bytes, self.usage + other.usage)
+
+
+class CostMeter:
+    """A `Listener` for one side, `publish` or `consume`; `take` yields what gathered since the last one.
+
+    Storage and uploads are the publisher's, transfer and downloads the consumer's, so that nothing is
+    counted twice. CPU time of the whole process tree is shared out by bytes among the files that were
+    finished meanwhile; the CPU time of an idle agent is charged to nobody.
+    """
+
+    def __init__(
+        self, side: str, *, project: str = "", job: str = "", cpu: Callable[[], float] = cpu_seconds
+    ) -> None:
+        """`project` and `job` are charged for uploads, which carry no names of their own."""
+        self.side = side
+        self._uploads = Account(project, OBJECT_STORAGE, job)
+        self._cpu = cpu
+        self._cpu_taken = cpu()
+        self._cpu_pending = 0.0
+        self._spent: dict[Account, Spent] = {}
+        self._open: set[tuple[str, int, int]] = set()
+
+    def __call__(self, event: RunEvent) -> None:
+        match event:
+            case FilesPublished():
+                account = Account(event.project, event.strategy, event.job)
+                self._add(account, Spent(event.files, event.bytes))
+            case ObjectUploaded(existed=True):  # one HEAD, billed as a GET
+                self._add(self._uploads, Spent(usage=Usage(gets=1)))
+            case ObjectUploaded(bytes=size):
+                self._add(self._uploads, Spent(usage=Usage(stored_bytes=size, puts=1)))
+            case FileResolved():
+                downloaded = event.source == OBJECT_STORAGE and not event.cache_hit
+                usage = Usage(transferred_bytes=event.wire_bytes, gets=event.attempts if downloaded else 0)
+                self._add(Account(event.project, event.source, event.job), Spent(usage=usage))
+            case FileAnalyzed():
+                account = Account(event.project, event.source, event.job)
+                self._add(account, Spent(1, event.bytes))
+            case BatchReceived():
+                self._open.add((event.topic, event.partition, event.offset))
+            case BatchFinished():
+                self._open.discard((event.topic, event.partition, event.offset))
+
+    def _add(self, account: Account, spent: Spent) -> None:
+        self._spent[account] = self._spent.get(account, Spent()) + spent
+
+    def take(self) -> dict[Account, Spent]:
+        """What gathered, CPU time included."""
+        now = self._cpu()
+        self._cpu_pending += now - self._cpu_taken
+        self._cpu_taken = now
+        taken, self._spent = self._spent, {}
+        weights = {account: spent.bytes for account, spent in taken.items() if spent.files}
+        if whole := sum(weights.values()):
+            for account, weight in weights.items():
+                taken[account] += Spent(usage=Usage(cpu_seconds=self._cpu_pending * weight / whole))
+            self._cpu_pending = 0.0
+        elif not self._open:
+            self._cpu_pending = 0.0
+        return taken
+
+    def put_back(self, taken: Mapping[Account, Spent]) -> None:
+        """Undo a `take` whose result could not be kept."""
+        for account, spent in taken.items():
+            self._add(account, spent)
