@@ -150,7 +150,8 @@ def _connect(path: Path, schema: Schema, busy_timeout_s: float) -> sqlite3.Conne
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     try:
-        version = _version(connection, path, schema)  # first: a file that is not ours stays as it is
+        with transaction(connection, "DEFERRED"):  # one snapshot: another process may be making the file
+            version = _version(connection, path, schema)  # first: a file that is not ours stays as it is
         _tune(connection, path, schema)
         if version < len(schema.migrations):
             _migrate(connection, path, schema)

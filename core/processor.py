@@ -39,6 +39,7 @@ from core.progress import (
     ignore,
 )
 from core.repository.conventions import is_test_path
+from core.repository.languages import language_of
 from core.results.base import BatchResult, ResultSink
 from core.safety.redact import redact
 
@@ -175,7 +176,7 @@ class RequestProcessor:
             else:
                 failures[index] = answer.error
         analyses = await self._analyzer.analyze_many(
-            [FileToAnalyze(got.file.relative_path, got.content, got.file.language) for _, got in resolved]
+            [FileToAnalyze(got.file.relative_path, got.content, _language(got)) for _, got in resolved]
         )
         now = datetime.now(UTC)
         records: list[FileIntelligence] = []
@@ -292,6 +293,11 @@ class RequestProcessor:
 
 def _failure(file: RequestedFile, error: ArchonError) -> FileFailure:
     return FileFailure(path=file.relative_path, reason=error.reason, message=redact(str(error)))
+
+
+def _language(got: Resolved) -> str | None:
+    """The event's word; v1 events have none."""
+    return got.file.language or language_of(got.file.relative_path, got.content)
 
 
 def _record(request: IndexRequest, got: Resolved, analysis: FileAnalysis, now: datetime) -> FileIntelligence:

@@ -1,0 +1,5 @@
+"""`python -m archon_agent`."""
+
+from archon_agent.main import main
+
+main()
