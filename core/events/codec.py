@@ -6,6 +6,8 @@ exact bytes come back (PEP 383). The fast JSON library refuses those, so the sta
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +42,20 @@ def from_json(value: bytes) -> Any:
             return json.loads(value)
         except (ValueError, RecursionError) as error:
             raise InvalidEvent(f"not JSON: {error}") from None
+
+
+def decode_content(content: str, encoding: str | None) -> bytes:
+    """The bytes of wire content. Raises `InvalidEvent` where content and encoding contradict each other."""
+    try:
+        match encoding:
+            case "base64":
+                return base64.b64decode(content, validate=True)
+            case "latin-1":
+                return content.encode("latin-1")
+            case _:
+                return content.encode("utf-8")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidEvent(f"content is not {encoding or 'utf-8'}: {error}") from None
 
 
 def encode_file(file: FileV2) -> bytes:

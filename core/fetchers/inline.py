@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 
 from core.errors import ArchonError, ContentMissing, InvalidEvent
+from core.events.codec import decode_content
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.base import Fetched
 
@@ -35,17 +34,3 @@ class InlineFetcher:
         return Fetched(content, wire_bytes=max(len(content), len(file.content)))
 
     async def close(self) -> None: ...
-
-
-def decode_content(content: str, encoding: str | None) -> bytes:
-    """The bytes of wire content. Raises `InvalidEvent` where content and encoding contradict each other."""
-    try:
-        match encoding:
-            case "base64":
-                return base64.b64decode(content, validate=True)
-            case "latin-1":
-                return content.encode("latin-1")
-            case _:
-                return content.encode("utf-8")
-    except (binascii.Error, ValueError) as error:
-        raise InvalidEvent(f"content is not {encoding or 'utf-8'}: {error}") from None

@@ -18,12 +18,16 @@ _SPELLING = {
     "ash": "bash",
     "c#": "csharp",
     "c++": "cpp",
+    "c-sharp": "csharp",
     "cbsd": "bash",
+    "cs": "csharp",
     "dash": "bash",
     "f#": "fsharp",
     "golang": "go",
+    "javascriptreact": "javascript",
     "js": "javascript",
     "jsx": "javascript",
+    "kt": "kotlin",
     "ksh": "bash",
     "objective-c++": "objective-cpp",
     "py": "python",
@@ -34,6 +38,7 @@ _SPELLING = {
     "shell": "bash",
     "tcsh": "csh",
     "ts": "typescript",
+    "typescriptreact": "tsx",
 }
 # Where identify gives several tags: the language first, then the notation it is written in.
 _PREFERENCE = (

@@ -11,10 +11,9 @@ import pytest
 
 from core.assembly import Target, ingestion, open_log
 from core.errors import BackendUnavailable, MessageTooLarge, UsageError
-from core.events.codec import decode_request
+from core.events.codec import decode_content, decode_request
 from core.events.request import IndexRequest
 from core.events.topics import REQUESTED_V2
-from core.fetchers.inline import decode_content
 from core.log.base import OutgoingMessage, Position, PublishFailure
 from core.log.embedded import EmbeddedLog
 from core.planner import PlannedFile

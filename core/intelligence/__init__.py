@@ -1,0 +1,1 @@
+"""What reading a file's bytes can tell: lines, symbols, complexity, scores."""
