@@ -160,13 +160,12 @@ def _floor_parse(source: Path) -> None:
 
 
 def _parse_group(paths: list[Path]) -> None:
-    from core.intelligence.languages import parser_for
-
+    from core.intelligence.languages import compiled
     from core.repository.languages import language_of
 
     for path in paths:
-        if parser := parser_for(language_of(path.name)):
-            parser.parse(path.read_bytes())
+        if syntax := compiled(language_of(path.name) or ""):
+            syntax.parser.parse(path.read_bytes())
 
 
 def _run(home: Path) -> None:
@@ -187,11 +186,12 @@ def _run(home: Path) -> None:
 def _p99_ms() -> float:
     """Time to analyse each file of a sample, in this process, at the 99th percentile."""
     from core.intelligence.analyzer import analyze
+    from core.intelligence.base import FileToAnalyze
 
     times = []
     for relative, content in corpus.generate(1000, seed=11):
         started = time.perf_counter()
-        analyze(content, path=relative)
+        analyze(FileToAnalyze(relative, content))
         times.append((time.perf_counter() - started) * 1000)
     return statistics.quantiles(times, n=100)[98]
 
