@@ -21,6 +21,10 @@ help: ## list the targets
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+.venv/tools.stamp: requirements/apt-test.txt .venv/dev.stamp
+	tests/install-tools
+	@touch $@
+
 demo: .venv/runtime.stamp ## ingest a repository (REPO=path, default this one) and show what came out
 	@$(BIN)/archon-agent demo $(REPO)
 
@@ -30,7 +34,7 @@ lint: .venv/dev.stamp ## ruff, mypy strict and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## everything that must pass: lint, then the tests with coverage and its gates
+test: lint .venv/tools.stamp ## everything that must pass: lint, then the tests with coverage and its gates
 	$(BIN)/python -m tests.run
 
 bench: .venv/dev.stamp ## benchmarks; results go to docs/performance/
@@ -39,10 +43,13 @@ bench: .venv/dev.stamp ## benchmarks; results go to docs/performance/
 docs: .venv/runtime.stamp ## regenerate the documents that come from code
 	$(BIN)/python -m tests.generate_docs
 
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock"
+
 lock: ## resolve the dependencies again and write requirements/*.txt
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml --group dev -o requirements/dev.txt
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group pyproject.toml:build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) --group pyproject.toml:build -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
