@@ -1,3 +1,3 @@
 """Fixtures of real servers, shared by all tests."""
 
-pytest_plugins = ["tests.repositories", "tests.servers.kafka"]
+pytest_plugins = ["tests.git_repositories", "tests.servers.kafka"]

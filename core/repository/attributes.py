@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.repository.patterns import compile_attribute_pattern, is_exact, pattern_lines
+from core.repository.patterns import LinearPattern, compile_pattern, matches, pattern_lines
 from core.safety.path import from_bytes, to_bytes
 
 FILE_NAME = b".gitattributes"
@@ -39,12 +39,11 @@ class Rule:
     """One line of a file in `directory` (`""` or ending in a slash)."""
 
     directory: str
-    regex: re.Pattern[str]
+    pattern: LinearPattern
     values: dict[str, Value]
 
     def matches(self, path: str) -> bool:
-        match = self.regex.match(path[len(self.directory) :])
-        return match is not None and is_exact(match)
+        return matches(self.pattern, path[len(self.directory) :])
 
 
 class AttributeRules:
@@ -130,9 +129,9 @@ def parse_attributes(content: bytes, directory: str = "") -> tuple[Rule, ...]:
             continue
         values = dict(value for word in match[3].split() for value in _values(word) if value[0] in _RELEVANT)
         pattern = match[2] if match[1] is None else _unquote(match[1])
-        regex = compile_attribute_pattern(pattern) if values else None
-        if regex is not None:
-            rules.append(Rule(directory, regex, values))
+        compiled = compile_pattern(pattern) if values else None
+        if compiled is not None and compiled.include:  # negative ones are forbidden here
+            rules.append(Rule(directory, compiled, values))
     return tuple(rules)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from core.safety.display import display
 from core.safety.path import from_bytes, to_bytes
 
 _SECOND = 1_000_000_000
+_ANCESTRY = re.compile(r"(?:[~^][0-9]{0,6})+\Z")
+_STEP = re.compile(r"([~^])([0-9]*)")
 _RECENT_BYTES = 8 << 20
 _UNREAD = {stat.S_IFLNK: (SkipReason.SYMLINK, ""), S_IFGITLINK: (SkipReason.SUBMODULE, "")}
 
@@ -48,7 +51,7 @@ class CommitFiles:
 
     def _resolve(self, ref: str) -> GitCommit:
         try:
-            return parse_commit(BaseRepo(self._store, self._git.refs), ref.encode("utf-8", "surrogateescape"))
+            return _resolved(BaseRepo(self._store, self._git.refs), ref)
         except AmbiguousShortId:
             problem = "is ambiguous"
         except Exception as error:  # noqa: BLE001 # dulwich raises a dozen kinds for a ref that is no commit
@@ -126,6 +129,21 @@ class CommitFiles:
     def close(self) -> None:
         """Close the object store; idempotent."""
         self._objects.close()
+
+
+def _resolved(repository: BaseRepo, ref: str) -> GitCommit:
+    """The commit of a revision: a name or id, and any number of `~N` and `^N` (gitrevisions(7))."""
+    steps = _ANCESTRY.search(ref)
+    name = ref[: steps.start()] if steps else ref
+    if not name.strip():
+        raise KeyError(ref)
+    commit = parse_commit(repository, name.encode("utf-8", "surrogateescape"))
+    for kind, digits in _STEP.findall(steps[0] if steps else ""):
+        number = int(digits or 1)
+        parents = [number - 1] if kind == "^" and number else [0] * number if kind == "~" else []
+        for parent in parents:
+            commit = parse_commit(repository, commit.parents[parent])
+    return commit
 
 
 class _RecentBlobs:

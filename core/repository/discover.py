@@ -55,7 +55,7 @@ def _open(top: Path, ref: str | None, include_untracked: bool, clock: Clock) -> 
         return PlainDirectory(top, clock=clock)
     prefix = top.relative_to(git.work_tree).as_posix() + "/" if git.work_tree and top != git.work_tree else ""
     if ref is not None or git.work_tree is None:
-        return CommitFiles(git, top, ref or "HEAD", prefix=prefix)
+        return CommitFiles(git, top, "HEAD" if ref is None else ref, prefix=prefix)
     tree = WorkTree(git, git.work_tree, prefix=prefix, include_untracked=include_untracked, clock=clock)
     if not prefix or tree.has_tracked_files():
         return tree

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pathspec import GitIgnoreSpec
-
-from core.repository.patterns import compile_ignore, pattern_lines
+from core.repository.patterns import LinearPattern, compile_pattern, matches, pattern_lines
 
 DEFAULT_EXCLUSIONS = """
 # version control
@@ -67,23 +65,24 @@ Thumbs.db
 
 @dataclass(frozen=True, slots=True)
 class IgnoreRules:
-    """The pattern files that apply in one directory, weakest first, each with the directory it is in.
+    """The pattern files that apply in one directory, weakest first: where, and patterns last to first.
 
     Directories are `""` or end in a slash. Git's rules: the last matching line of the nearest file
     decides, and what is inside an ignored directory cannot be brought back (callers do not descend).
     """
 
-    levels: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+    levels: tuple[tuple[str, tuple[LinearPattern, ...]], ...] = ()
 
     def with_file(self, directory: str, content: bytes) -> IgnoreRules:
         """These rules and, stronger, those of the pattern file `content` in `directory`."""
-        spec = compile_ignore(pattern_lines(content))
-        return self if spec is None else IgnoreRules((*self.levels, (directory, spec)))
+        patterns = [pattern for line in pattern_lines(content) if (pattern := compile_pattern(line))]
+        return IgnoreRules((*self.levels, (directory, tuple(reversed(patterns))))) if patterns else self
 
     def ignored(self, path: str) -> bool:
         """Whether `path`, below the last level's directory, is ignored; directories end in a slash."""
-        for directory, spec in reversed(self.levels):
-            include = spec.check_file(path[len(directory) :]).include
-            if include is not None:
-                return include
+        for directory, patterns in reversed(self.levels):
+            below = path[len(directory) :]
+            for pattern in patterns:
+                if matches(pattern, below):
+                    return bool(pattern.include)
         return False

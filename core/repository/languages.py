@@ -99,9 +99,3 @@ def _by_shebang(content: bytes) -> str | None:
     except ValueError:
         return None
     return _chosen(frozenset(identify.tags_from_interpreter(command[0]))) if command else None
-
-
-@lru_cache(maxsize=4096)
-def is_binary_extension(extension: str) -> bool:
-    """Whether files with this extension (no dot, lower case) are known to be binary."""
-    return "binary" in extensions.EXTENSIONS.get(extension, ())

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from core.safety.display import display
+from core.safety.path import from_bytes
 
 FILE_LIMIT = 1 << 20
 """Bytes read of a pattern file; what follows is not honoured."""
 
 _LINE_LIMIT = 2048
+_LINES_LIMIT = 10_000
 _STAR = "[^/]*"
 _ANY_DIRECTORIES = "(?:/.+)?"
+_DIRECTORY_MARK = "(?P<ps_d>/)"
 _LEADING_DIRECTORIES = "^(?:.+/)?"
 _logger = logging.getLogger(__name__)
 
@@ -38,9 +39,18 @@ class LinearPattern(GitIgnoreSpecPattern):
         regex, include = super().pattern_to_regex(pattern)
         if regex is None:
             return None, include
-        if pattern.rstrip().endswith("/**") and regex.endswith("/"):
-            regex += "."  # `directory/**` is what is inside, not the directory
-        return "(?s)" + linear(regex).replace("|$)", r"|\Z)"), include
+        return "(?s)" + _exact(pattern.rstrip(), linear(regex)).replace("|$)", r"|\Z)"), include
+
+
+def _exact(pattern: str, regex: str) -> str:
+    """Where pathspec is content with a directory above the path, ask for the path itself."""
+    if regex == _DIRECTORY_MARK:
+        return regex + r"\Z"  # any directory
+    if pattern.endswith("/**") and regex.endswith("/"):
+        return regex + "."  # what is inside, not the directory
+    if pattern.endswith("/**/") and regex.endswith(_DIRECTORY_MARK):
+        return regex.removesuffix(_DIRECTORY_MARK) + "/.+" + _DIRECTORY_MARK  # directories inside
+    return regex
 
 
 def linear(regex: str) -> str:
@@ -68,32 +78,8 @@ def _atomic_stars(regex: str) -> str:
     return result + _STAR + rest[-1]
 
 
-def compile_ignore(lines: Iterable[str]) -> GitIgnoreSpec | None:
-    """The patterns of one `.gitignore`, None if it has none; a malformed line is left out, as Git does."""
-    patterns = [pattern for line in lines if (pattern := _compiled(line)) is not None]
-    return GitIgnoreSpec(patterns, backend="simple") if patterns else None
-
-
-def compile_attribute_pattern(pattern: str) -> re.Pattern[str] | None:
-    """The regular expression of a `.gitattributes` pattern, None if it can match no file."""
-    if pattern.startswith("!") or pattern.endswith("/"):
-        return None
-    compiled = _compiled(pattern)
-    return compiled.regex if compiled is not None else None
-
-
-def is_exact(match: re.Match[str]) -> bool:
-    """Whether the path itself matched, and not only a directory above it."""
-    return not match.groupdict().get("ps_d")
-
-
-def pattern_lines(content: bytes) -> list[str]:
-    """The lines of a pattern file: LF or CRLF, an initial byte order mark is none of them."""
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _compiled(line: str) -> LinearPattern | None:
+def compile_pattern(line: str) -> LinearPattern | None:
+    """The pattern of one line, None for a comment; a malformed one is left out, as Git does."""
     if len(line) > _LINE_LIMIT:
         _logger.warning("a pattern of %d characters is not honoured", len(line))
         return None
@@ -103,3 +89,17 @@ def _compiled(line: str) -> LinearPattern | None:
         _logger.warning("the malformed pattern %s is not honoured", display(line, 80))
         return None
     return pattern if pattern.include is not None else None
+
+
+def matches(pattern: LinearPattern, path: str) -> bool:
+    """Whether `path` itself (a directory's ends in a slash), not just a directory above it, matches."""
+    match = pattern.regex.search(path) if pattern.regex is not None else None
+    if match is None:
+        return False
+    return match.end() == len(path) if match.groupdict().get("ps_d") else True
+
+
+def pattern_lines(content: bytes) -> list[str]:
+    """The first 10,000 lines of a pattern file: LF or CRLF, after a byte order mark if there is one."""
+    lines = from_bytes(content.removeprefix(b"\xef\xbb\xbf")).split("\n", _LINES_LIMIT)
+    return [line.removesuffix("\r") for line in lines[:_LINES_LIMIT]]

@@ -14,7 +14,7 @@ from dulwich.objects import ObjectID
 from core.errors import PermanentError
 from core.repository.discover import open_repository
 from core.repository.facts import Entry, Skip, SkipReason
-from tests.repositories import WorkingRepository, entry_of, listing, paths, skips
+from tests.git_repositories import WorkingRepository, entry_of, listing, paths, skips
 
 INDEX_SIZE_AT_ENTRY = 12 + 4 * 9
 
