@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from core.errors import ConfigurationError
 from core.log.base import TopicPartition
-from core.log.kafka.errors import SETUP_HINT, translate
+from core.log.kafka.errors import no_topic, translate
 from core.log.kafka.setup import TopicSpec
 
 Answer = TypeVar("Answer")
@@ -92,7 +92,7 @@ class Admin:
     async def max_message_bytes(self, topic: str) -> int:
         """The topic's `max.message.bytes`. Raises `ConfigurationError` where there is no such topic."""
         if topic not in await self.topics():
-            raise ConfigurationError(f"Kafka has no topic {topic}", hint=SETUP_HINT)
+            raise no_topic([topic])
         config = (await self.config([topic])).get(topic, {})
         return int(config.get("max.message.bytes", _DEFAULT_MAX_MESSAGE_BYTES))
 

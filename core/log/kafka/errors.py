@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 from aiokafka import errors as kafka
 
@@ -30,7 +31,14 @@ _LOGIN = (
     kafka.IllegalSaslStateError,
 )
 _INVALID = (kafka.InvalidTopicError, kafka.InvalidTimestampError, kafka.PolicyViolationError)
-SETUP_HINT = "create it with archon-agent topics setup, or run with --create-topics"
+_SETUP_HINT = "create it with archon-agent topics setup, or run with --create-topics"
+
+
+def no_topic(topics: Sequence[str]) -> ConfigurationError:
+    """For topics that are not there; Kafka says the same of topics that this user may not see."""
+    return ConfigurationError(
+        f"Kafka has no topic {', '.join(topics)}, or hides it from this user", hint=_SETUP_HINT
+    )
 
 
 def translate(error: Exception, doing: str) -> ArchonError:
@@ -42,7 +50,7 @@ def translate(error: Exception, doing: str) -> ArchonError:
     if isinstance(error, _DENIED):
         return AccessDenied(f"{doing}: Kafka's access rules refuse it", hint="check the ACLs of this user")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
-        return BackendUnavailable(f"{doing}: the topic does not exist", hint=SETUP_HINT)
+        return BackendUnavailable(f"{doing}: the topic does not exist", hint=_SETUP_HINT)
     if isinstance(error, (*_LOGIN, OSError, TimeoutError)):
         return BackendUnavailable(f"{doing}: {cause_of(error)}")
     if isinstance(error, _INVALID):
@@ -52,6 +60,8 @@ def translate(error: Exception, doing: str) -> ArchonError:
 
 def cause_of(error: BaseException) -> str:
     """Why a connection failed, in words: refused, TLS, login, silence."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        error = error.__cause__
     if isinstance(error, ConfigurationError):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -65,10 +75,10 @@ def cause_of(error: BaseException) -> str:
         return "the host name does not resolve"
     if isinstance(error, TimeoutError | kafka.RequestTimedOutError | kafka.KafkaTimeoutError):
         return "no answer in time"
-    if isinstance(error, kafka.KafkaConnectionError):
-        return "the broker closed the connection; is kafka.security_protocol that of this listener?"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, kafka.KafkaConnectionError | ConnectionError):
+        return "the broker closed the connection; is kafka.security_protocol that of this listener?"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return _text(error)

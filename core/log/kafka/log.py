@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from core.errors import ConfigurationError
 from core.log.base import (
     LogMessage,
     OutgoingMessage,
@@ -19,7 +18,7 @@ from core.log.base import (
 )
 from core.log.kafka.admin import Admin
 from core.log.kafka.consumer import KafkaConsumer
-from core.log.kafka.errors import SETUP_HINT
+from core.log.kafka.errors import no_topic
 from core.log.kafka.producer import Producer
 from core.log.kafka.reach import Cluster, reach
 from core.log.kafka.reader import Reader
@@ -177,7 +176,7 @@ class KafkaLog:
         async with self._knowing:
             missing = [topic for topic in topics if topic not in await self.admin.topics()]
             if missing and not self._settings.create_topics:
-                raise ConfigurationError(f"Kafka has no topic {', '.join(missing)}", hint=SETUP_HINT)
+                raise no_topic(missing)
             if missing:
                 specs = [spec_of(topic, self._settings.partitions) for topic in missing]
                 await self.admin.create(specs, self._settings.replication)
