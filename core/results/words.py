@@ -39,7 +39,7 @@ def is_named(name: str, asked: Iterable[str]) -> bool:
     return any(word.startswith(beginning) for word in _words(name) for beginning in asked)
 
 
-@lru_cache(maxsize=1 << 15)
+@lru_cache(maxsize=1 << 14)
 def _words(name: str) -> tuple[str, ...]:
     word = ""
     words: list[str] = []

@@ -280,6 +280,10 @@ def test_a_process_of_another_namespace_cannot_be_judged() -> None:
     assert is_running(this_process()._replace(namespace="another boot, or a container")) is None
 
 
-@pytest.mark.parametrize(("pid", "running"), [(os.getpid(), True), (1, True), (2**22 + 1, False)])
+@pytest.mark.parametrize(
+    ("pid", "running"),
+    [(os.getpid(), True), (1, True), (2**22 + 1, False)],
+    ids=["this process", "init", "a number no process can have"],
+)
 def test_without_proc_the_number_alone_decides(pid: int, running: bool) -> None:
     assert is_running(ProcessId(pid, "", this_process().namespace)) is running
