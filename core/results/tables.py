@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.database import Schema, encoded_path
+from core.errors import UnsafeInput
 from core.events.codec import to_json
 from core.events.intelligence import FileIntelligence
 from core.results.words import words_of_names, words_of_path
@@ -92,11 +93,15 @@ def put(connection: sqlite3.Connection, records: Sequence[FileIntelligence], req
 def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], requested_us: int) -> None:
     """Forget `paths` for the request made at `requested_us`, unless a newer one has spoken of them."""
     project_id = _project_id(connection, project)
-    for path in map(encoded_path, paths):
-        row = _find(connection, project_id, path)
+    for path in paths:
+        try:
+            column = encoded_path(path)
+        except UnsafeInput:  # text that is no path; nothing can stand there
+            continue
+        row = _find(connection, project_id, column)
         if row.requested_us <= requested_us:
             _forget(connection, row)
-            connection.execute(_STORE, (row.id, project_id, path, requested_us, *_TOMBSTONE))
+            connection.execute(_STORE, (row.id, project_id, column, requested_us, *_TOMBSTONE))
 
 
 def _project_id(connection: sqlite3.Connection, name: str) -> int:

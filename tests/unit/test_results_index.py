@@ -203,6 +203,12 @@ async def test_a_deletion_stays_within_its_project(index: ResultsIndex) -> None:
     assert [file.project async for file in index.query()] == ["shop"]
 
 
+async def test_deleting_text_that_is_no_path_is_passed_over(index: ResultsIndex) -> None:
+    await index.write(batch(record("a.py"), record("b.py")))
+    await index.write(batch(deleted=["\ud800", "a.py", ""], at=LATER))
+    assert await paths(index) == ["b.py"]
+
+
 async def test_a_time_without_a_zone_is_utc(index: ResultsIndex) -> None:
     await index.write(batch(record("a.py", checksum="2"), at=LATER.replace(tzinfo=None)))
     await index.write(batch(record("a.py", checksum="1")))
