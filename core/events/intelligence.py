@@ -26,11 +26,14 @@ Maturity = Literal["stub", "early", "developing", "mature"]
 
 
 class LineCounts(Wire):
-    """Physical lines by kind; a line with code and a comment counts as code."""
+    """Physical lines by kind; a line with code and a comment counts as code.
+
+    `comment` is None where the language's comments are not known: those lines count as code.
+    """
 
     total: int
     code: int
-    comment: int
+    comment: int | None
     blank: int
 
 

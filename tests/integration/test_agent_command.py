@@ -41,6 +41,7 @@ class Agent:
             },
             "ARCHON_HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
+            "CONTENT_STORAGE_PROVIDER": "none",
             "NO_COLOR": "1",
         }
 
@@ -177,7 +178,7 @@ def test_an_empty_repository_is_said(agent: Agent, tmp_path: Path) -> None:
 
 def test_a_skipped_fault_is_exit_code_1(agent: Agent, tmp_path: Path) -> None:
     root = commit(tmp_path / "r", {"big": b"x" * 3000, "small": b"x"})
-    done = agent.run("ingest", root, "--inline-size-limit", "2000", "--storage-provider", "none")
+    done = agent.run("ingest", root, "--inline-size-limit", "2000")
     assert done.returncode == 1
     assert "too large for every configured strategy" in done.stdout
     assert "big" in done.stdout
