@@ -50,6 +50,7 @@ lock: ## resolve the dependencies again and write requirements/*.txt
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt
 	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(COMPILE) --group pyproject.toml:build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) requirements/ministack.in -o requirements/ministack.txt
 
 clean: ## remove the virtual environment and caches
 	rm -rf .venv build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -93,6 +93,12 @@ class ChecksumMismatch(PermanentError):
     reason = "checksum_mismatch"
 
 
+class ContentChanged(PermanentError):
+    """A file is no longer what was read of it before."""
+
+    reason = "changed_while_read"
+
+
 class ContentTooLarge(PermanentError):
     """More bytes than the event or a limit allows."""
 

@@ -1,3 +1,8 @@
-"""Fixtures of real servers, shared by all tests."""
+"""Fixtures of real servers and repositories, shared by all tests."""
 
-pytest_plugins = ["tests.git_repositories", "tests.servers.kafka"]
+pytest_plugins = [
+    "tests.git_repositories",
+    "tests.servers.kafka",
+    "tests.servers.ministack",
+    "tests.servers.seaweedfs",
+]

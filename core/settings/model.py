@@ -19,6 +19,7 @@ from core.settings.kafka import KafkaSettings
 from core.settings.operations import CostSettings, HealthSettings, TelemetrySettings
 from core.settings.option import Option, Provenance, option, options_of
 from core.settings.sections import AgentSettings, LogSettings, PublishSettings
+from core.settings.storage import CacheSettings, StorageSettings
 
 Values = dict[str, Any]
 
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     publish: PublishSettings = Field(default_factory=PublishSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
@@ -52,6 +55,16 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Where what can be fetched again lives."""
         return self.home / "cache" if self.home else platformdirs.user_cache_path("archon", appauthor=False)
+
+    @property
+    def content_cache_dir(self) -> Path:
+        """Where fetched contents are cached."""
+        return self.cache.dir or self.cache_dir / "content"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Where the local object store is."""
+        return self.storage.directory or self.data_dir / "objects"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,160 @@
+"""One way of speaking HTTP to a storage: no redirects, no proxies from the environment, no decompression."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from core import __version__
+from core.errors import (
+    AccessDenied,
+    ArchonError,
+    BackendUnavailable,
+    ContentMissing,
+    PermanentError,
+    UnsafeInput,
+)
+from core.safety.display import display
+from core.safety.redact import redact
+from core.safety.url import UrlPolicy
+
+BLOCK: Final = 1 << 18
+_ERROR_BODY: Final = 4096
+_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
+
+
+class Refused(Exception):
+    """A status that is not success, with the storage's own error code where it gave one."""
+
+    def __init__(self, status: int, code: str, retry_after: float | None, headers: Mapping[str, str]) -> None:
+        super().__init__(f"{status} {code}".strip())
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.headers = headers
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves through a policy, so that aiohttp connects to checked addresses only."""
+
+    def __init__(self, policy: UrlPolicy) -> None:
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        addresses = await asyncio.to_thread(self._policy.resolve, host, port)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+def new_session(in_flight: int, policy: UrlPolicy | None = None) -> aiohttp.ClientSession:
+    """A session of at most `in_flight` connections; with `policy`, only to addresses that it allows."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=in_flight, resolver=_CheckedResolver(policy) if policy else None, happy_eyeballs_delay=0.25
+        ),
+        # The deadline of a whole transfer is the caller's; a peer that says nothing at all ends earlier.
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30),
+        headers={"Accept-Encoding": "identity", "User-Agent": f"archon/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+@asynccontextmanager
+async def requesting(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+    """A successful response (200, 204).
+
+    Raises `Refused` for any other status, `BackendUnavailable` where the connection fails or breaks off.
+    """
+    host = URL(url, encoded=True).host or ""
+    try:
+        async with session.request(
+            method, URL(url, encoded=True), headers=headers, data=content, allow_redirects=False
+        ) as response:
+            if response.status not in {200, 204}:
+                raise await _refused(response)
+            yield response
+    except ArchonError:
+        raise
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        said = str(error) or type(error).__name__
+        raise BackendUnavailable(
+            f"the connection to {display(host)} failed: {display(redact(said))}"
+        ) from None
+
+
+async def _refused(response: aiohttp.ClientResponse) -> Refused:
+    body = await response.content.read(_ERROR_BODY)
+    match = _CODE.search(body)
+    return Refused(
+        response.status,
+        match[1].decode() if match else "",
+        retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+        response.headers,
+    )
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` header asks for, given as seconds or as a date (RFC 9110)."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())
+
+
+def explain(refused: Refused, host: str) -> ArchonError:
+    """What a refused request for an object means to whoever has only its link."""
+    said = f"{refused.status} {refused.code}".strip()
+    where = display(host)
+    if 300 <= refused.status < 400:
+        return UnsafeInput(f"{where} answers {said}: redirects are not followed")
+    if refused.status == 404:
+        return ContentMissing(f"{where} has no such object ({said})")
+    if refused.status in {401, 403} or refused.code in {
+        "ExpiredToken",
+        "AccessDenied",
+        "RequestTimeTooSkewed",
+    }:
+        return AccessDenied(f"{where} refuses the request ({said})")
+    if refused.status in _RETRYABLE:
+        return BackendUnavailable(f"{where} answers {said}", retry_after=refused.retry_after)
+    return PermanentError(f"{where} answers {said}")
