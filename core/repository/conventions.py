@@ -7,7 +7,7 @@ from functools import lru_cache
 
 _TEST_DIRECTORIES = re.compile(
     r"(?:^|/)(?:tests?|__tests__|__mocks__|specs?|e2e|test[-_]?data"
-    r"|[\w-]+[-_.]tests?|tests?[-_.][\w-]+|(?:unit|integration|functional)tests?)/",
+    r"|[\w.-]*[-_.]tests?|tests?[-_.][\w.-]+|(?:unit|integration|functional)tests?)/",
     re.IGNORECASE,
 )
 _TEST_NAMES = re.compile(

@@ -148,12 +148,19 @@ def _pointed_to(marker: Path) -> Path:
     with marker.open("rb") as stream:
         content = stream.read(_POINTER_LIMIT)
     target = content.removeprefix(b"gitdir: ").rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-    if not content.startswith(b"gitdir: ") or "\0" in target or not _is_git_directory(marker.parent / target):
+    if not content.startswith(b"gitdir: ") or not _is_pointed_to(marker.parent, target):
         raise PermanentError(
             f"{display(str(marker))} names no Git directory",
             hint="`git worktree repair` or `git submodule update` may restore the link",
         )
     return marker.parent / target
+
+
+def _is_pointed_to(start: Path, target: str) -> bool:
+    try:
+        return _is_git_directory(start / target)
+    except (OSError, ValueError):  # too long for a path, or with NUL
+        return False
 
 
 def _opened(git_dir: Path, work_tree: Path | None) -> GitDirectory:

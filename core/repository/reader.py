@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from core.errors import UnsafeInput
 from core.repository.directories import DirectoryCursor
 from core.repository.facts import Entry, ReadInterrupted, Skip, SkipReason
-from core.safety.path import open_regular, to_bytes
+from core.safety.path import check_relative_path, open_regular, to_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -51,7 +51,10 @@ class FileReader:
         return io.BufferedReader(_ListedFile(descriptor, entry))
 
     def _open(self, entry: Entry) -> int | Skip:
-        directory, _, name = to_bytes(entry.path).rpartition(b"/")
+        try:
+            directory, _, name = to_bytes(check_relative_path(entry.path)).rpartition(b"/")
+        except UnsafeInput:
+            return Skip(entry.path, SkipReason.OUTSIDE_REPOSITORY)
         try:
             with self._lock:
                 descriptor, status = open_regular(name, self._cursor.enter(directory))
