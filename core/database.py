@@ -75,11 +75,9 @@ class Database:
         """Wait for the running call, then close. Idempotent."""
         thread, self._thread = self._thread, None
         connection, self._connection = self._connection, None
-        if thread is None:
-            return
-        if connection is not None:
+        if thread is not None and connection is not None:
             thread.submit(connection.close)
-        await asyncio.to_thread(thread.shutdown)
+            await asyncio.to_thread(thread.shutdown)
 
     async def __aenter__(self) -> Self:
         return await self.open()

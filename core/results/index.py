@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,22 +31,20 @@ class ResultsIndex:
     def __init__(self, path: Path) -> None:
         self._reader = Database(path, tables.SCHEMA)
         self._writer = Database(path, tables.SCHEMA)
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._writer.open()
-        try:
-            await self._reader.open()
-        except BaseException:
-            await self._writer.close()
-            raise
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._writer)
+            await stack.enter_async_context(self._reader)
+            self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        await self._reader.close()
-        await self._writer.close()
+        await self._open.aclose()
 
     async def write(self, result: BatchResult) -> None:
         """Apply a request's deletions and records in one transaction, durable on return."""

@@ -164,6 +164,14 @@ def test_a_directory_in_the_files_place_is_a_setting_to_change(path: Path) -> No
         connect(path, SCHEMA)
 
 
+def test_a_file_system_without_shared_memory_is_a_setting_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="without shared memory"):
+        connect(Path(":memory:"), SCHEMA)  # to SQLite a database that cannot have a write-ahead log
+
+
 async def test_a_full_disk_undoes_the_write_and_nothing_else(path: Path) -> None:
     async with Database(path, SCHEMA) as database:
         await database.write(_add)

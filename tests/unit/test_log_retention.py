@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -127,14 +128,29 @@ async def test_a_log_is_pruned_when_it_is_opened_and_every_hour(tmp_path: Path, 
         assert await browsed(log, COMPLETED) == []
 
 
-async def test_reading_goes_on_while_messages_are_removed(log: EmbeddedLog) -> None:
+async def test_a_log_that_cannot_be_pruned_says_so_and_goes_on(
+    log: EmbeddedLog, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    an_hour_passed = await time.slept.get()
+    await publish(log, COMPLETED, numbered(1))
+    time.now += 2 * DAY_S
+    await log._store.writer.run(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    with caplog.at_level(logging.WARNING):
+        an_hour_passed.set_result(None)
+        await time.slept.get()
+    assert "old messages were not removed" in caplog.text
+    assert len(await browsed(log, COMPLETED)) == 1
+
+
+@pytest.mark.parametrize("deleted_to", [150, 200])
+async def test_reading_goes_on_while_messages_are_removed(log: EmbeddedLog, deleted_to: int) -> None:
     await publish(log, "orders", numbered(200))
     seen: list[LogMessage] = []
     async for message in log.browse("orders"):
         if not seen:
-            await log.delete_before(TopicPartition("orders", 0), 150)
+            await log.delete_before(TopicPartition("orders", 0), deleted_to)
         seen.append(message)
-    assert values(seen) == [*range(64), *range(150, 200)]
+    assert values(seen) == [*range(64), *range(deleted_to, 200)]
 
 
 async def test_the_room_of_removed_messages_is_used_again(log: EmbeddedLog, time: Time) -> None:

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -56,33 +56,27 @@ class EmbeddedLog:
         self._retention = retention
         self._unkeyed = itertools.count(random.randrange(partitions))  # noqa: S311, only spreads load
         self._consumers: set[EmbeddedConsumer] = set()
-        self._housekeeper: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self._name = "embedded"
 
     async def __aenter__(self) -> Self:
-        await self._store.writer.open()
-        try:
-            await self._store.reader.open()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._store.writer)
+            await stack.enter_async_context(self._store.reader)
             self._name = f"embedded-{await self._store.reader.read(queries.identity)}"
-        except BaseException:
-            await self._store.reader.close()
-            await self._store.writer.close()
-            raise
-        self._housekeeper = asyncio.create_task(self._keep_house(), name="event log housekeeping")
+            housekeeper = asyncio.create_task(self._keep_house(), name="event log housekeeping")
+            stack.push_async_callback(_cancelled, housekeeper)
+            self._open = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._housekeeper is not None:
-            self._housekeeper.cancel()
-            await asyncio.wait({self._housekeeper})
         try:
             for consumer in list(self._consumers):
                 await consumer.close()
         finally:
-            await self._store.reader.close()
-            await self._store.writer.close()
+            await self._open.aclose()
 
     @property
     def name(self) -> str:
@@ -219,6 +213,11 @@ class EmbeddedLog:
             except ArchonError as error:
                 _logger.warning("old messages were not removed: %s", error)
             await self._store.sleep(_HOUSEKEEPING_S)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _size_bytes(path: Path) -> int:
