@@ -30,9 +30,10 @@ def main() -> None:
 
         print(f"archon-agent {__version__}")
         return
-    from archon_agent.cli import run
+    from archon_agent.cli import app
+    from archon_agent.ending import finish
 
-    run()
+    finish(app)
 
 
 def load(name: str) -> Any:

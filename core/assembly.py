@@ -84,6 +84,7 @@ class Ingestion:
     """A repository opened for publishing."""
 
     project_name: str
+    context: PublishContext
     planner: Planner
     publisher: Publisher
     rules: PublishRules
@@ -132,7 +133,7 @@ async def ingestion(
         )
         planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
         publisher = Publisher(log, context, strategies, rules, manifest, listener)
-        yield Ingestion(project, planner, publisher, rules)
+        yield Ingestion(project, context, planner, publisher, rules)
 
 
 def publishing_strategies(settings: Settings) -> list[Strategy]:

@@ -23,6 +23,8 @@ CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 8192
 # A reference with its presigned URL; measured on S3 URLs with session tokens, rounded up.
 REFERENCE_BYTES = 2048
+# A file's fields around its path and content.
+FIELDS_BYTES = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,25 @@ class Planner:
         """Every configured strategy's verdict on a file."""
         return {name: strategy.feasible(facts, self._context) for name, strategy in self._strategies.items()}
 
+    def reconsider(
+        self, facts: FileFacts, *, encoded_size: int | None = None, unchanged: bool = False
+    ) -> PlannedFile | Skip:
+        """The choice for a file that was planned under other rules, its bytes no longer at hand.
+
+        `encoded_size` is that of its pure form where that plan knew it; else it is estimated. What the
+        publisher does is always decided with the bytes.
+        """
+        verdicts = self.verdicts(facts)
+        wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
+        choices = self._selector.rank(facts, verdicts, wanted)
+        if not choices:
+            return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts))
+        if choices[0].strategy in self._pure:
+            size = _estimated(facts) if encoded_size is None else encoded_size
+        else:
+            size = REFERENCE_BYTES + len(facts.path)
+        return PlannedFile(facts, choices, size, None, None, unchanged)
+
     def _plan_next(self, chunks: Iterator[list[Entry | Skip]]) -> list[PlanItem] | None:
         chunk = next(chunks, None)
         if chunk is None:
@@ -181,6 +202,12 @@ class Planner:
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)
         return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts))
+
+
+def _estimated(facts: FileFacts) -> int:
+    """Bytes of a file's pure form: base64 of binary, escaped text (1.06 times its size on Python source)."""
+    content = facts.size * 4 // 3 if facts.is_binary else facts.size * 53 // 50
+    return FIELDS_BYTES + len(facts.path) + content
 
 
 def _refusals(verdicts: Mapping[ContentStrategy, Feasibility]) -> str:

@@ -343,6 +343,38 @@ class Publisher:
         )
 
 
+class DryRun:
+    """What `Publisher.publish` would do with a plan, as far as the plan knows; nothing is sent."""
+
+    def __init__(self, project_name: str, rules: PublishRules) -> None:
+        self.summary = IngestSummary(project_name)
+        self._batches = BatchProcessor(rules.batch_size, rules.max_batch_bytes - MESSAGE_OVERHEAD)
+
+    def take(self, chunk: Sequence[PlanItem]) -> None:
+        """Count the next items of the plan; what does not fill a batch yet waits."""
+        self.summary.files_discovered += len(chunk)
+        for item in chunk:
+            if isinstance(item, Skip):
+                self.summary.skipped.append(item)
+            elif isinstance(item, Unchanged) or item.unchanged:
+                self.summary.files_unchanged += 1
+            else:
+                self._add(
+                    self._batches.add(
+                        PackedFile(item.facts, item.strategy, item.encoded_size, None, None, None, ())
+                    )
+                )
+
+    def finish(self) -> IngestSummary:
+        """Count the last batch; the whole."""
+        self._add(self._batches.flush())
+        return self.summary
+
+    def _add(self, batch: Batch | None) -> None:
+        if batch:
+            self.summary.add_batch(batch, batch.encoded_bytes + MESSAGE_OVERHEAD)
+
+
 async def dry_run(
     plan: AsyncIterator[list[PlanItem]],
     project_name: str,
@@ -350,26 +382,14 @@ async def dry_run(
     *,
     each: Callable[[PlannedFile], None] | None = None,
 ) -> IngestSummary:
-    """What `Publisher.publish` would do with the plan, as far as the plan knows; nothing is sent.
+    """The summary of a `DryRun` of the whole plan.
 
     `each` sees every planned file, unchanged ones included where the plan has them.
     """
-    summary = IngestSummary(project_name)
-    batches = BatchProcessor(rules.batch_size, rules.max_batch_bytes - MESSAGE_OVERHEAD)
+    run = DryRun(project_name, rules)
     async for chunk in plan:
-        summary.files_discovered += len(chunk)
-        for item in chunk:
-            if isinstance(item, Skip):
-                summary.skipped.append(item)
-                continue
+        run.take(chunk)
+        for item in chunk if each else ():
             if each and isinstance(item, PlannedFile):
                 each(item)
-            if isinstance(item, Unchanged) or item.unchanged:
-                summary.files_unchanged += 1
-                continue
-            file = PackedFile(item.facts, item.strategy, item.encoded_size, None, None, None, ())
-            if batch := batches.add(file):
-                summary.add_batch(batch, batch.encoded_bytes + MESSAGE_OVERHEAD)
-    if last := batches.flush():
-        summary.add_batch(last, last.encoded_bytes + MESSAGE_OVERHEAD)
-    return summary
+    return run.finish()

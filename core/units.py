@@ -53,12 +53,3 @@ def percent(part: float | None, whole: float | None) -> str:
         return UNKNOWN
     share = 100 * part / whole
     return f"{share:.0f} %" if share in (0, 100) or 1 <= share <= 99 else f"{share:.1f} %"
-
-
-def usd(amount: float | None) -> str:
-    """Dollars: `$12.40`, small amounts with what it takes to be told from nothing: `$0.0021`."""
-    if amount is None:
-        return UNKNOWN
-    if amount == 0 or amount >= 1:
-        return f"${amount:,.2f}"
-    return f"${amount:.4f}" if amount >= 0.0001 else "< $0.0001"

@@ -20,6 +20,7 @@ from core.settings.operations import CostSettings, HealthSettings, TelemetrySett
 from core.settings.option import Option, Provenance, option, options_of
 from core.settings.sections import AgentSettings, LogSettings, PublishSettings
 from core.settings.storage import CacheSettings, StorageSettings
+from core.settings.tui import TuiSettings
 
 Values = dict[str, Any]
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     health: HealthSettings = Field(default_factory=HealthSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     cost: CostSettings = Field(default_factory=CostSettings)
+    tui: TuiSettings = Field(default_factory=TuiSettings)
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, init_settings: Any, **_others: Any) -> Any:  # type: ignore[override]

@@ -53,14 +53,3 @@ def test_rates_counts_and_shares() -> None:
         "66 %",
         "99.9 %",
     ]
-
-
-def test_money_never_rounds_to_nothing() -> None:
-    assert [units.usd(value) for value in (None, 0, 0.00001, 0.000575, 0.0021, 12.4)] == [
-        "–",
-        "$0.00",
-        "< $0.0001",
-        "$0.0006",
-        "$0.0021",
-        "$12.40",
-    ]
