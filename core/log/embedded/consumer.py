@@ -134,36 +134,35 @@ class EmbeddedConsumer:
 
     async def _fetch(self, max_messages: int) -> list[LogMessage]:
         member, before = self._member, self._readable()
-        rejoined = member is not self._polled_as
-        look = _Look(
-            member,
-            self._seen,
-            {} if rejoined else dict(self._positions),
-            frozenset(self._paused),
-            self._polls,
-        )
+        positions = dict(self._positions) if member is self._polled_as else {}
+        look = _Look(member, self._seen, positions, frozenset(self._paused), self._polls)
         found = await self._store.reader.read(partial(look.fetch, max_messages=max_messages))
         if found is None or member is not self._member:
             return []
         self._polls += 1
-        undisturbed = before == self._readable()
-        self._seen = found.version if undisturbed and not found.messages else None
-        starts = {claim.where: look.positions.get(claim.where, claim.start) for claim in found.claims}
-        lost = self.assignment() if rejoined else self.assignment() - starts.keys()
+        self._seen = found.version if not found.messages and before == self._readable() else None
+        starts = {claim.where: positions.get(claim.where, claim.start) for claim in found.claims}
+        await self._reassign(member, starts)
+        return self._deliver(found.messages, starts)
+
+    async def _reassign(self, member: Member, starts: Mapping[TopicPartition, int]) -> None:
+        """Hold the partitions of `starts`; what was held before under another session is lost first."""
+        lost = self.assignment()
+        if member is self._polled_as:
+            lost -= starts.keys()
         self._polled_as = member
-        if lost:
-            await self._revoke(lost)
+        await self._revoke(lost)
         for where, start in starts.items():
             self._positions.setdefault(where, start)
-        fresh = {
-            where
-            for where, start in starts.items()
-            if self._positions[where] == start and where not in self._paused
-        }
-        messages = [message for message in found.messages if message.where in fresh]
-        for message in messages:
-            self._positions[message.where] = message.offset + 1
-        return messages
+
+    def _deliver(
+        self, messages: Sequence[LogMessage], starts: Mapping[TopicPartition, int]
+    ) -> list[LogMessage]:
+        """Move on past `messages`, except in partitions that were sought or paused while they were read."""
+        readable = self._readable()
+        fresh = [message for message in messages if readable.get(message.where) == starts[message.where]]
+        self._positions.update({message.where: message.offset + 1 for message in fresh})
+        return fresh
 
     def _readable(self) -> dict[TopicPartition, int]:
         return {where: at for where, at in self._positions.items() if where not in self._paused}
