@@ -51,7 +51,7 @@ class CommitFiles:
 
     def _resolve(self, ref: str) -> GitCommit:
         try:
-            return _resolved(BaseRepo(self._store, self._git.refs), ref)
+            return self._follow(ref)
         except AmbiguousShortId:
             problem = "is ambiguous"
         except Exception as error:  # noqa: BLE001 # dulwich raises a dozen kinds for a ref that is no commit
@@ -61,6 +61,21 @@ class CommitFiles:
         raise UsageError(
             f"{display(ref)} {problem}", hint="`git log --all --oneline` lists the commits there are"
         )
+
+    def _follow(self, ref: str) -> GitCommit:
+        """The commit of a revision: a name or id, and any number of `~N` and `^N` (gitrevisions(7))."""
+        steps = _ANCESTRY.search(ref)
+        name = to_bytes(ref[: steps.start()] if steps else ref)
+        if not name.strip():
+            raise KeyError(ref)
+        objects = BaseRepo(self._store, self._git.refs)
+        commit = parse_commit(objects, self._git.resolve(name) or name)
+        for kind, digits in _STEP.findall(steps[0] if steps else ""):
+            number = int(digits or 1)
+            parents = [number - 1] if kind == "^" and number else [0] * number if kind == "~" else []
+            for parent in parents:
+                commit = parse_commit(objects, commit.parents[parent])
+        return commit
 
     def git_state(self) -> GitState | None:
         """As `Repository.git_state`."""
@@ -129,21 +144,6 @@ class CommitFiles:
     def close(self) -> None:
         """Close the object store; idempotent."""
         self._objects.close()
-
-
-def _resolved(repository: BaseRepo, ref: str) -> GitCommit:
-    """The commit of a revision: a name or id, and any number of `~N` and `^N` (gitrevisions(7))."""
-    steps = _ANCESTRY.search(ref)
-    name = ref[: steps.start()] if steps else ref
-    if not name.strip():
-        raise KeyError(ref)
-    commit = parse_commit(repository, name.encode("utf-8", "surrogateescape"))
-    for kind, digits in _STEP.findall(steps[0] if steps else ""):
-        number = int(digits or 1)
-        parents = [number - 1] if kind == "^" and number else [0] * number if kind == "~" else []
-        for parent in parents:
-            commit = parse_commit(repository, commit.parents[parent])
-    return commit
 
 
 class _RecentBlobs:

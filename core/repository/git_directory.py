@@ -15,7 +15,7 @@ from pathlib import Path
 from dulwich.config import Config, ConfigFile, StackedConfig
 from dulwich.object_format import ObjectFormat, get_object_format
 from dulwich.object_store import DiskObjectStore
-from dulwich.refs import DiskRefsContainer, RefsContainer
+from dulwich.refs import DiskRefsContainer, Ref, RefsContainer, SymrefLoop
 
 from core.errors import ConfigurationError, PermanentError
 from core.safety.display import display
@@ -78,6 +78,17 @@ class GitDirectory:
 
             return ReftableRefsContainer(str(self.common_dir))
         return DiskRefsContainer(str(self.common_dir), str(self.git_dir))
+
+    def resolve(self, name: bytes) -> bytes | None:
+        """The object id that a branch, tag or other ref stands for, in the order of gitrevisions(7)."""
+        for prefix in (b"", b"refs/", b"refs/tags/", b"refs/heads/", b"refs/remotes/"):
+            try:
+                object_id = self.refs.follow(Ref(prefix + name))[1]
+            except (KeyError, ValueError, OSError, SymrefLoop):
+                continue  # what each store of refs raises for names it does not have
+            if object_id:
+                return object_id
+        return None
 
     def config_value(self, section: str, name: str) -> bytes | None:
         """One value of the repository's own configuration."""

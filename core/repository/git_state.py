@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from dulwich.refs import HEADREF, Ref, SymrefLoop
+from dulwich.refs import HEADREF, SymrefLoop
 
 from core.errors import PermanentError
 from core.repository.facts import GitState
 from core.repository.git_directory import GitDirectory
-from core.safety.path import from_bytes
+from core.safety.path import from_bytes, to_bytes
 
 _BRANCH = b"refs/heads/"
 _HEX = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -26,27 +26,20 @@ def git_state(
     if commit is None or ref == "HEAD":
         commit, branch = _head(git)
     else:
-        branch = ref if ref and _is_branch(git, ref) else None
+        branch = ref if ref and git.resolve(_BRANCH + to_bytes(ref)) else None
     return GitState(commit, branch, remote_url(git, branch), prefix)
 
 
 def _head(git: GitDirectory) -> tuple[str | None, str | None]:
     try:
         chain, commit = git.refs.follow(HEADREF)
-    except (SymrefLoop, ValueError, OSError, AssertionError):
+    except (SymrefLoop, KeyError, ValueError, OSError):
         raise PermanentError("the repository's HEAD is corrupt", hint="see `git symbolic-ref HEAD`") from None
     if commit is not None and not _HEX.fullmatch(commit):
         raise PermanentError("the repository's HEAD names no commit", hint="see `git rev-parse HEAD`")
     last = chain[-1]
     branch = from_bytes(last.removeprefix(_BRANCH)) if last.startswith(_BRANCH) else None
     return (commit.decode() if commit else None), branch
-
-
-def _is_branch(git: GitDirectory, ref: str) -> bool:
-    try:
-        return Ref(_BRANCH + ref.encode()) in git.refs
-    except (ValueError, OSError):
-        return False
 
 
 def remote_url(git: GitDirectory, branch: str | None) -> str | None:

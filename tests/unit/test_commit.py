@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dulwich.object_store import DiskObjectStore
+from dulwich.objects import Commit, ObjectID
 
 from core.errors import UsageError
 from core.repository.discover import open_repository
@@ -95,6 +97,27 @@ def test_what_names_no_commit_is_a_usage_error(repository: WorkingRepository, re
     with pytest.raises(UsageError) as caught:
         open_repository(repository.path, ref=ref)
     assert str(caught.value).isprintable()
+
+
+def test_an_abbreviation_of_several_commits_is_ambiguous(repository: WorkingRepository) -> None:
+    repository.commit(a_py=b"1\n")
+    commit = Commit()
+    commit.tree = ObjectID(repository.git("rev-parse", "HEAD^{tree}").encode())
+    commit.author = commit.committer = b"A <a@example.com>"
+    commit.author_time = commit.commit_time = commit.author_timezone = commit.commit_timezone = 0
+    seen: dict[bytes, bytes] = {}
+    for number in range(100_000):
+        commit.message = b"%d" % number
+        if seen.setdefault(commit.id[:4], commit.message) != commit.message:
+            break
+    store = DiskObjectStore(str(repository.path / ".git/objects"))
+    prefix = commit.id[:4].decode()
+    for message in (commit.message, seen[commit.id[:4]]):
+        commit.message = message
+        store.add_object(commit)
+    store.close()
+    with pytest.raises(UsageError, match="ambiguous"):
+        open_repository(repository.path, ref=prefix)
 
 
 def test_a_tree_or_a_blob_is_no_commit(repository: WorkingRepository) -> None:

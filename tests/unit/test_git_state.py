@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dulwich.objects import ObjectID
+from dulwich.refs import Ref
+from dulwich.reftable import ReftableRefsContainer
 
 from core.repository.discover import open_repository
 from core.repository.facts import GitState
 from core.repository.git_state import without_secrets
-from tests.git_repositories import WorkingRepository
+from tests.git_repositories import WorkingRepository, listing, paths
 
 
 def _state(path: Path) -> GitState:
@@ -49,10 +52,25 @@ def test_the_branchs_own_remote_counts(repository: WorkingRepository) -> None:
     assert _state(repository.path).remote_url == "git@two.example.com:me/x.git"
 
 
-def test_packed_refs_and_reftable_like_layouts(repository: WorkingRepository) -> None:
+def test_packed_refs(repository: WorkingRepository) -> None:
     commit = repository.commit(a_py=b"1\n")
     repository.git("pack-refs", "--all")
     assert _state(repository.path).commit == commit
+
+
+def test_refs_in_a_reftable(repository: WorkingRepository) -> None:
+    commit = repository.commit(a_py=b"1\n")
+    git = repository.path / ".git"
+    table = ReftableRefsContainer(str(git))
+    table.set_if_equals(Ref(b"refs/heads/main"), None, ObjectID(commit.encode()))
+    table.set_symbolic_ref(Ref(b"HEAD"), Ref(b"refs/heads/main"))
+    (git / "config").write_text(
+        "[core]\n\trepositoryformatversion = 1\n[extensions]\n\trefstorage = reftable\n"
+    )
+    (git / "HEAD").write_text("ref: refs/heads/.invalid\n")
+    assert _state(repository.path) == GitState(commit, "main", None)
+    for ref in ("main", "HEAD", commit[:9]):
+        assert paths(listing(repository.path, ref=ref)) == ["a.py"]
 
 
 @pytest.mark.parametrize(
