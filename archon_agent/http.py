@@ -24,6 +24,7 @@ from core.safety.display import display
 from core.safety.redact import redact
 from core.settings.http import HttpSettings
 from core.settings.secret import read_secret
+from core.telemetry.health import Report
 
 BODY_DEADLINE_S = 30.0
 
@@ -133,10 +134,10 @@ class _Api:
         self._turns = turns
 
     async def health(self, _request: web.Request) -> web.Response:
-        return _check_answer(self._agent.sickness())
+        return _health_answer(self._agent.alive())
 
     async def ready(self, _request: web.Request) -> web.Response:
-        return _check_answer(self._agent.unreadiness())
+        return _health_answer(await self._agent.readiness())
 
     async def metrics(self, _request: web.Request) -> web.Response:
         text = await asyncio.to_thread(generate_latest, self._agent.metrics.registry)
@@ -196,10 +197,8 @@ async def _body(request: web.Request) -> bytes:
         raise Refused(408, f"the body did not come within {BODY_DEADLINE_S:g} s") from None
 
 
-def _check_answer(problem: str | None) -> web.Response:
-    if problem is None:
-        return _answer({"status": "ok", "reason": None})
-    return _answer({"status": "failed", "reason": redact(problem)}, 503)
+def _health_answer(report: Report) -> web.Response:
+    return _answer(report.to_json(), 200 if report.ready else 503)
 
 
 def _answer(value: Any, status: int = 200) -> web.Response:

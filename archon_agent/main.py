@@ -17,6 +17,8 @@ COMMANDS = {
     "status": "status",
     "dlq": "dlq",
     "topics": "topics",
+    "cost": "cost",
+    "doctor": "doctor",
     "schema": "schema",
     "config": "config",
     "demo": "demo",

@@ -14,11 +14,25 @@ from core.events.intelligence import BridgeIntelligenceRequest, BridgeIntelligen
 from core.events.v2 import ModelEventIndexProjectRequestedV2
 
 
-class Health(Wire):
-    """Whether a check passed, and why not where it did not."""
+class CheckResult(Wire):
+    """A check's last outcome: ok, degraded or failed. `age_s` is how long ago it ended."""
 
-    status: str
-    reason: str | None = None
+    name: str
+    state: str
+    required: bool
+    detail: str | None = None
+    error: str | None = None
+    hint: str | None = None
+    duration_ms: float
+    age_s: float
+
+
+class Health(Wire):
+    """The worst state of all checks; `ready` while nothing that is required has failed."""
+
+    state: str
+    ready: bool
+    checks: tuple[CheckResult, ...]
 
 
 class Problem(Wire):
@@ -85,9 +99,9 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Answers]] = {
     ),
     "/ready": (
         "get",
-        "Whether the agent works: joined its group, and able to commit.",
+        "Whether the agent works: its group, its commits, and what it depends on.",
         None,
-        {200: (Health, "works"), 503: (Health, "does not, with the reason")},
+        {200: (Health, "works"), 503: (Health, "does not, with the reasons")},
     ),
     "/metrics": ("get", "Prometheus metrics.", None, {200: ("text/plain", "the metrics")}),
     "/api/status": ("get", "What this agent does now.", None, {200: (AgentStatus, "its status")}),

@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 
 from core.bridge import Bridge
 from core.cache.counted import CacheStats
+from core.checks import consumer_checks
 from core.consumer import Consumer, RunSummary
 from core.errors import ArchonError
 from core.events.agent import AgentStatus, CacheFigures
 from core.fleet import Tally, Work, owners, read_fleet, reporting
 from core.log.base import EventLog, PartitionLag
 from core.log.lag import LagWindow
+from core.settings.operations import HealthSettings
+from core.telemetry.health import Check, HealthMonitor, Report, alive
 from core.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-LAG_EVERY_S = 15.0
-# A loop that has not gone round for so long is stuck: it polls at least every second.
-STUCK_AFTER_S = 60.0
+LAG_EVERY_S = HEALTH_EVERY_S = 15.0
 
 Sleep = Callable[[float], Awaitable[None]]
 Caches = Callable[[], Mapping[str, CacheStats]]
@@ -46,8 +46,11 @@ class Agent:
         group: str,
         topics: Sequence[str],
         caches: Caches = no_caches,
+        checks: Sequence[Check] = (),
+        health: HealthSettings | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """`checks` are what the agent depends on, besides its own group and commits."""
         self._log = log
         self._consumer = consumer
         self.bridge = bridge
@@ -58,25 +61,33 @@ class Agent:
         self.caches = caches
         self._sleep = sleep
         self._window = LagWindow(group)
+        self._health = health or HealthSettings()
+        self._monitor = HealthMonitor(
+            [*consumer_checks(consumer), *checks],
+            deadline_s=self._health.check_deadline,
+            max_age_s=self._health.check_max_age,
+        )
         metrics.watch_consumer(
             in_flight=lambda: consumer.in_flight,
             files_in_flight=lambda: tally.files_in_flight,
             assigned=lambda: len(consumer.assignment()),
             progress_age=lambda: consumer.progress_age,
             blocked=lambda: consumer.blocked is not None,
+            oldest_age=lambda: consumer.oldest_in_flight_s,
         )
         metrics.watch_caches(caches)
 
     async def run(self, *, drain: bool, stop: asyncio.Event) -> RunSummary:
         """Consume as `Consumer.run` does, telling the fleet meanwhile."""
-        watching = asyncio.create_task(self._watch_lag())
+        watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_health())]
         try:
             async with reporting(self._log, self.status, sleep=self._sleep):
                 return await self._consumer.run(drain=drain, stop=stop)
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+            await self._monitor.close()
 
     def status(self) -> AgentStatus:
         """How this agent is now."""
@@ -86,16 +97,13 @@ class Agent:
         caches = {name: _figures(stats) for name, stats in self.caches().items()}
         return self._tally.status(work, caches)
 
-    def sickness(self) -> str | None:
-        """Why this process should be started anew; None while it is alive."""
-        age = self._consumer.progress_age
-        return f"the loop has not moved for {age:.0f} s" if age > STUCK_AFTER_S else None
+    def alive(self) -> Report:
+        """Whether this process goes on, or should be started anew."""
+        return alive(self._consumer.progress_age, self._health.progress_deadline)
 
-    def unreadiness(self) -> str | None:
-        """Why this agent does no work now; None while it does."""
-        if not self._consumer.has_joined:
-            return "has not joined its group yet"
-        return self._consumer.blocked or self.sickness()
+    async def readiness(self) -> Report:
+        """Whether this agent works: its group, its commits, and what it depends on."""
+        return await self._monitor.report()
 
     async def _watch_lag(self) -> None:
         """Keep the lag metrics of the partitions that are ours fresh."""
@@ -112,6 +120,12 @@ class Agent:
             except ArchonError as error:
                 logger.info("the lag cannot be read now: %s", error)
             await self._sleep(LAG_EVERY_S)
+
+    async def _watch_health(self) -> None:
+        """Keep the metrics of the checks fresh, whoever else asks."""
+        while True:
+            self.metrics.show_health(await self._monitor.report())
+            await self._sleep(HEALTH_EVERY_S)
 
     async def _places(self) -> list[PartitionLag]:
         ours = self._consumer.assignment()

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import socket
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from core.agent import Agent
 from core.bridge import Bridge
+from core.checks import dependency_checks, disk_of, pool_check
 from core.consumer import Consumer, Limits
+from core.cost_history import Charge, CostHistory, recording
 from core.dead_letters import DeadLetters
 from core.errors import ConfigurationError, UsageError
 from core.events.common import ContentStrategy, Source
@@ -40,12 +44,18 @@ from core.settings import Settings
 from core.strategies.base import PublishContext, Strategy
 from core.strategies.inline import InlineStrategy
 from core.strategies.selector import RuleSelector
+from core.telemetry.cost import Usage, price
+from core.telemetry.cost_meter import CostMeter
+from core.telemetry.export import export
+from core.telemetry.health import HealthMonitor, Report
 from core.telemetry.metrics import Metrics
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
 ENVELOPE_BYTES = 16 << 10
 _UNFIT = re.compile(r"[^\w. -]+")
 PROJECT_NAME_LIMIT = 100
+# A doctor may wait longer than a probe: cold processes, cold connections.
+DOCTOR_PATIENCE_S = 15.0
 
 
 def event_source(service: str = "archon-agent") -> Source:
@@ -68,6 +78,11 @@ def open_index(settings: Settings) -> ResultsIndex:
     return ResultsIndex(settings.data_dir / "results.sqlite")
 
 
+def open_cost_history(settings: Settings) -> CostHistory:
+    """The local history of what ingestion used, to be entered as a context manager."""
+    return CostHistory(settings.data_dir / "cost.sqlite")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What to ingest: a directory, or a commit of a local repository."""
@@ -88,6 +103,7 @@ class Ingestion:
     planner: Planner
     publisher: Publisher
     rules: PublishRules
+    costs: CostHistory
 
 
 @asynccontextmanager
@@ -123,6 +139,13 @@ async def ingestion(
             include_tests=publish.include_tests,
             force_reindex=target.force_reindex,
         )
+        job = str(uuid.uuid4())
+        meter = CostMeter("publish", project=project, job=job)
+        metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+        listener = tell_all(listener, metrics, meter)
+        stack.push_async_callback(export, metrics, settings.telemetry)
+        history = await stack.enter_async_context(open_cost_history(settings))
+        await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
         plan_rules = PlanRules(
             whole_limit=publish.inline_size_limit,
             wanted=_wanted(settings, strategies),
@@ -132,8 +155,8 @@ async def ingestion(
             overrides=target.overrides,
         )
         planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
-        publisher = Publisher(log, context, strategies, rules, manifest, listener)
-        yield Ingestion(project, context, planner, publisher, rules)
+        publisher = Publisher(log, context, strategies, rules, manifest, listener, correlation_id=job)
+        yield Ingestion(project, context, planner, publisher, rules, history)
 
 
 def publishing_strategies(settings: Settings) -> list[Strategy]:
@@ -172,12 +195,17 @@ async def consuming(
     async with AsyncExitStack() as stack:
         source = event_source()
         tally = Tally(source, settings.log.group)
-        metrics = Metrics(CollectorRegistry())
-        listener = tell_all(listener, tally, metrics)
+        metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+        for name, directory in (("data", settings.data_dir), ("cache", settings.cache_dir)):
+            metrics.watch_disk(name, partial(disk_of, directory))
+        meter = CostMeter("consume")
+        listener = tell_all(listener, tally, metrics, meter)
         log = await stack.enter_async_context(open_log(settings))
         analyzer = await stack.enter_async_context(
             BridgeIntelligenceGenerator(workers=agent.workers or None, deadline_s=agent.parse_deadline)
         )
+        history = await stack.enter_async_context(open_cost_history(settings))
+        await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
         resolver = Resolver(consuming_fetchers(settings), listener)
         stack.push_async_callback(resolver.close)
         sinks: list[ResultSink] = []
@@ -203,6 +231,7 @@ async def consuming(
             member_id=source.instance_id,
             limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
         )
+        pool = pool_check(analyzer, busy=lambda: consumer.in_flight[0] > 0)
         yield Agent(
             log,
             consumer,
@@ -211,7 +240,30 @@ async def consuming(
             metrics,
             group=settings.log.group,
             topics=settings.log.topics,
+            checks=dependency_checks(settings, lambda: nullcontext(log), pool),
+            health=settings.health,
         )
+
+
+async def examine(settings: Settings) -> Report:
+    """Run every check of what these settings depend on, without starting anything that stays."""
+    agent = settings.agent
+    async with BridgeIntelligenceGenerator(workers=1, deadline_s=agent.parse_deadline) as analyzer:
+        checks = dependency_checks(settings, lambda: open_log(settings), pool_check(analyzer))
+        monitor = HealthMonitor(checks, deadline_s=max(DOCTOR_PATIENCE_S, settings.health.check_deadline))
+        try:
+            return await monitor.report()
+        finally:
+            await monitor.close()
+
+
+def charging(metrics: Metrics, settings: Settings) -> Charge:
+    """Counts usage in dollars, at the rates of `settings`."""
+
+    def charge(project: str, strategy: str, usage: Usage) -> None:
+        metrics.charge(project, strategy, price(usage, settings.cost).known)
+
+    return charge
 
 
 def consuming_fetchers(settings: Settings) -> list[Fetcher]:

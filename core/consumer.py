@@ -94,6 +94,7 @@ class Consumer:
         self._clock = clock
         self._offsets = OffsetTracker()
         self._tasks: dict[asyncio.Task[None], LogMessage] = {}
+        self._begun: dict[asyncio.Task[None], float] = {}
         self._bytes = 0
         self._to_commit = asyncio.Event()
         self._summary = RunSummary()
@@ -111,6 +112,11 @@ class Consumer:
     def in_flight(self) -> tuple[int, int]:
         """Messages and bytes being processed."""
         return len(self._tasks), self._bytes
+
+    @property
+    def oldest_in_flight_s(self) -> float:
+        """Seconds that the oldest message in flight has been processed; 0 where there is none."""
+        return self._clock() - min(self._begun.values()) if self._begun else 0.0
 
     @property
     def has_joined(self) -> bool:
@@ -202,6 +208,7 @@ class Consumer:
         self._offsets.begin(message.where, message.offset)
         task = asyncio.create_task(self._process(message))
         self._tasks[task] = message
+        self._begun[task] = self._clock()
         self._bytes += len(message.value or b"")
         task.add_done_callback(self._ended)
 
@@ -213,6 +220,7 @@ class Consumer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         message = self._tasks.pop(task)
+        del self._begun[task]
         self._bytes -= len(message.value or b"")
         if not task.cancelled() and (error := task.exception()):
             self._failure = self._failure or (

@@ -95,7 +95,7 @@ class CostHistory:
         ]
         await self._database.write(lambda db: db.executemany(_ADD, rows))
 
-    async def rows(self, by: By, *, since: date | None = None, project: str | None = None) -> list[CostRow]:
+    async def rows(self, by: str, *, since: date | None = None, project: str | None = None) -> list[CostRow]:
         """Sums by `by`, days in order, anything else the most expensive stored and moved bytes first.
 
         Raises `UsageError` for another grouping.
@@ -115,7 +115,7 @@ class CostHistory:
         return None if consume is None else consume + (sides.get("publish") or 0.0)
 
 
-def _rows(db: sqlite3.Connection, *, by: By, since: date | None, project: str | None) -> list[CostRow]:
+def _rows(db: sqlite3.Connection, *, by: str, since: date | None, project: str | None) -> list[CostRow]:
     order = "1" if by == "day" else "stored_bytes + transferred_bytes DESC, 1"
     found = db.execute(
         f"""SELECT {by}, sum(files * (side = 'publish')), sum(files * (side = 'consume')),

@@ -103,7 +103,6 @@ class RequestProcessor:
         self._attempts = attempts
         self._clock = clock
         self.blocked: str | None = None
-        self.files_in_flight = 0
 
     async def process(self, message: LogMessage) -> BatchOutcome:
         """Returns when everything the message asked for is durable.
@@ -122,13 +121,6 @@ class RequestProcessor:
                 message.topic, message.partition, message.offset, request.project_name, len(request.files)
             )
         )
-        self.files_in_flight += len(request.files)
-        try:
-            return await self._index(message, request, started)
-        finally:
-            self.files_in_flight -= len(request.files)
-
-    async def _index(self, message: LogMessage, request: IndexRequest, started: float) -> BatchOutcome:
         outcome = BatchOutcome(deleted=len(request.deleted_files))
         records, failures = await self._make_records(request, outcome)
         await self._durably(

@@ -86,7 +86,9 @@ class Publisher:
         manifest: Manifest | None = None,
         listener: Listener = ignore,
         clock: Callable[[], float] = time.perf_counter,
+        correlation_id: str | None = None,
     ) -> None:
+        """`correlation_id` is carried by every event of this run; by default a fresh one."""
         self._log = log
         self._context = context
         self._strategies = {strategy.name: strategy for strategy in strategies}
@@ -94,7 +96,7 @@ class Publisher:
         self._manifest = manifest
         self._tell = listener
         self._clock = clock
-        self._correlation_id = str(uuid.uuid4())
+        self._correlation_id = correlation_id or str(uuid.uuid4())
         self._payload: dict[str, Any] = {}
         self._batch_ids = 0
         self._summary = IngestSummary(context.project_name)

@@ -13,10 +13,11 @@ from core.repository.facts import Skip
 
 @dataclass(slots=True)
 class StrategyTotals:
-    """Files and raw bytes published one way."""
+    """Files published one way, their raw bytes, and those of their part of the messages."""
 
     files: int = 0
     bytes: int = 0
+    encoded_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class IngestSummary:
             totals = self.by_strategy.setdefault(file.strategy, StrategyTotals())
             totals.files += 1
             totals.bytes += file.facts.size
+            totals.encoded_bytes += file.encoded_size
 
     def to_json(self) -> dict[str, Any]:
         """The published shape, with `files_unpublished`, `fallbacks` and `interrupted` beside it."""

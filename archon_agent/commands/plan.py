@@ -11,6 +11,9 @@ from archon_agent.commands.ingest import Force, ProjectName, Ref, RepositoryPath
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from core import units
+from core.events.common import ContentStrategy
+from core.settings.operations import CostSettings
+from core.telemetry.cost import Usage, estimate, price, total, usd
 
 if TYPE_CHECKING:
     from core.planner import PlannedFile
@@ -20,7 +23,7 @@ LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
 @app.command()
-@with_settings("publish", "log", "kafka")
+@with_settings("publish", "log", "kafka", "cost")
 def plan(
     loaded: Loaded,
     path: RepositoryPath,
@@ -65,7 +68,21 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
 
     async with ingestion(loaded.settings, target, show_unchanged=True) as job:
         summary = await dry_run(job.planner.stream(), job.project_name, job.rules, each=collect)
-        return {**summary.to_json(), "max_message_bytes": job.rules.max_batch_bytes, "files": files}
+        usage = estimate(summary.by_strategy, await job.costs.cpu_s_per_byte())
+        return {
+            **summary.to_json(),
+            "max_message_bytes": job.rules.max_batch_bytes,
+            "cost": estimated_cost(usage, loaded.settings.cost),
+            "files": files,
+        }
+
+
+def estimated_cost(usage: dict[ContentStrategy, Usage], rates: CostSettings) -> dict[str, Any]:
+    """The published shape of a plan's cost: an upper bound in dollars, by strategy and in all."""
+    return {
+        "by_strategy": {name: price(one, rates).to_json() for name, one in usage.items()},
+        "total": price(total(usage.values()), rates).to_json(),
+    }
 
 
 def _show(document: dict[str, Any]) -> None:
@@ -88,3 +105,13 @@ def _show(document: dict[str, Any]) -> None:
     console.out.print(f"Σ {totals or 'nothing to publish'}   unchanged {document['files_unchanged']:,}")
     largest, limit = document["largest_message_bytes"], document["max_message_bytes"]
     console.out.print(f"largest message {units.size(largest)} of {units.size(limit)}")
+    console.out.print(cost_line(document["cost"]["total"]))
+
+
+def cost_line(cost: dict[str, float | None]) -> str:
+    """`cost at most $0.0021 once and $0.0004 a month`; says so where the CPU time is not known."""
+    monthly = usd(cost["storage_month_usd"])
+    if (once := cost["once_usd"]) is not None:
+        return f"cost at most {usd(once)} once and {monthly} a month"
+    known = (cost["transfer_usd"] or 0.0) + (cost["requests_usd"] or 0.0)
+    return f"cost at most {usd(known)} once, without CPU time (not measured here yet), and {monthly} a month"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from core.events.common import ContentStrategy
 from core.settings.operations import CostSettings
@@ -114,6 +114,33 @@ def expected(
         gets=files if is_object else 0,
         cpu_seconds=None if cpu_s_per_byte is None else cpu_s_per_byte * size,
     )
+
+
+class Totals(Protocol):
+    """Files published one way; the totals of a plan are such."""
+
+    @property
+    def files(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def encoded_bytes(self) -> int: ...
+
+
+def estimate(
+    by_strategy: Mapping[ContentStrategy, Totals], cpu_s_per_byte: float | None = None
+) -> dict[ContentStrategy, Usage]:
+    """What a plan is going to use, by strategy; see `expected`."""
+    return {
+        strategy: expected(
+            strategy,
+            totals.files,
+            totals.bytes,
+            encoded_bytes=totals.encoded_bytes,
+            cpu_s_per_byte=cpu_s_per_byte,
+        )
+        for strategy, totals in by_strategy.items()
+    }
 
 
 def total(usages: Iterable[Usage]) -> Usage:

@@ -137,6 +137,9 @@ class DeliveryFamilies:
         self.in_flight = make.gauge("archon_inflight_messages", "messages", "Events being processed now.")
         self.in_flight_files = make.gauge("archon_inflight_files", "files", "Files of those events.")
         self.in_flight_bytes = make.gauge("archon_inflight_bytes", "bytes", "Encoded bytes of those events.")
+        self.oldest_age = make.gauge(
+            "archon_inflight_oldest_seconds", "seconds", "Time the oldest of those events has been processed."
+        )
         self.assigned = make.gauge(
             "archon_assigned_partitions", "partitions", "Partitions assigned to this agent."
         )
@@ -206,6 +209,12 @@ class StateFamilies:
         )
         self.disk_size = make.gauge(
             "archon_disk_size_bytes", "bytes", "Size of the disk under a directory.", ("directory",)
+        )
+        self.last_run = make.gauge(
+            "archon_last_run_timestamp_seconds",
+            "Unix time",
+            "When a run that ends by itself ended.",
+            ("side",),
         )
         make.build()
 

@@ -36,6 +36,7 @@ from core.telemetry.families import (
     SourceFamilies,
     StateFamilies,
 )
+from core.telemetry.health import Report
 
 PUBLISH, CONSUME = "publish", "consume"
 # Past so many projects, further ones are counted together: labels must stay bounded.
@@ -70,6 +71,7 @@ class Metrics:
         self.projects = ProjectFamilies(make) if per_project else None
         self._own = make.definitions
         self._known_projects: set[str] = set()
+        self.has_counted = False
         self._lag: set[tuple[str, str]] = set()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -81,6 +83,7 @@ class Metrics:
 
     def __call__(self, event: RunEvent) -> None:
         """Count what happened."""
+        self.has_counted = True
         match event:
             case FileResolved():
                 self._resolved(event)
@@ -199,6 +202,7 @@ class Metrics:
         assigned: Callable[[], int],
         progress_age: Callable[[], float],
         blocked: Callable[[], bool],
+        oldest_age: Callable[[], float],
     ) -> None:
         """Read these when scraped; `in_flight` is messages and their encoded bytes."""
         delivery = self.delivery
@@ -208,6 +212,18 @@ class Metrics:
         delivery.assigned.set_function(assigned)
         delivery.progress_age.set_function(progress_age)
         delivery.blocked.set_function(blocked)
+        delivery.oldest_age.set_function(oldest_age)
+
+    def show_health(self, report: Report) -> None:
+        """Replace the states of the checks by these."""
+        self.state.check.clear()
+        for result in report.results:
+            self.state.check.labels(result.name, result.state.value).set(1)
+
+    def watch_disk(self, directory: str, read: Callable[[], tuple[int, int]]) -> None:
+        """Read the free bytes and the size of the disk under `directory` when scraped."""
+        self.state.disk_free.labels(directory).set_function(lambda: read()[0])
+        self.state.disk_size.labels(directory).set_function(lambda: read()[1])
 
     def watch_caches(self, read: Callable[[], Mapping[str, CacheFigures]]) -> None:
         """Read the caches' figures, by cache type, when scraped."""

@@ -247,6 +247,7 @@ def test_the_consumers_state_is_read_when_scraped(metrics: Metrics) -> None:
         assigned=lambda: 3,
         progress_age=lambda: 0.25,
         blocked=lambda: True,
+        oldest_age=lambda: 61.5,
     )
     now[0] = 5
     assert value(metrics, "archon_inflight_messages") == 5
@@ -255,6 +256,7 @@ def test_the_consumers_state_is_read_when_scraped(metrics: Metrics) -> None:
     assert value(metrics, "archon_assigned_partitions") == 3
     assert value(metrics, "archon_progress_age_seconds") == 0.25
     assert value(metrics, "archon_commit_blocked") == 1
+    assert value(metrics, "archon_inflight_oldest_seconds") == 61.5
 
 
 def test_projects_are_told_apart_only_on_request_and_within_bounds(
