@@ -22,7 +22,7 @@ from core.cost_history import Charge, CostHistory, recording
 from core.dead_letters import DeadLetters
 from core.errors import ConfigurationError, UsageError
 from core.events.common import ContentStrategy, Source
-from core.events.topics import REQUESTED_V2
+from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, REQUESTED_V2, dead_letter_topic
 from core.fetchers.base import Fetcher
 from core.fetchers.inline import InlineFetcher
 from core.fetchers.local_path import LocalPathFetcher
@@ -190,6 +190,7 @@ async def consuming(
     """Open everything that an agent needs.
 
     A `service` waits for a durable step for ever; otherwise it fails after `agent.attempts`.
+    Raises `ConfigurationError`, also for a topic that is missing; `BackendUnavailable`.
     """
     agent = settings.agent
     async with AsyncExitStack() as stack:
@@ -201,6 +202,8 @@ async def consuming(
         meter = CostMeter("consume")
         listener = tell_all(listener, tally, metrics, meter)
         log = await stack.enter_async_context(open_log(settings))
+        for topic in (*map(dead_letter_topic, settings.log.topics), COMPLETED, FAILED, FILE_INTELLIGENCE):
+            await log.max_message_bytes(topic)  # what cannot be written to later must be told now
         analyzer = await stack.enter_async_context(
             BridgeIntelligenceGenerator(workers=agent.workers or None, deadline_s=agent.parse_deadline)
         )

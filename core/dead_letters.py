@@ -1,14 +1,23 @@
-"""The dead-letter topics: put, list, redrive."""
+"""The dead-letter topics: put, list, redrive, purge."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.errors import ArchonError, BackendUnavailable, UsageError
 from core.events.dead_letter import REDRIVEN, DeadLetterInfo, original_headers, read
-from core.events.topics import dead_letter_topic
-from core.log.base import EventLog, LogMessage, OutgoingMessage, Position, PublishFailure
+from core.events.topics import dead_letter_topic, redriven_topic
+from core.log.base import (
+    EventLog,
+    LogMessage,
+    OutgoingMessage,
+    Position,
+    PublishFailure,
+    TopicPartition,
+)
 from core.safety.redact import redact
 
 MESSAGE_LIMIT = 500
@@ -25,6 +34,13 @@ class DeadLetter:
     def id(self) -> str:
         """`<topic>/<partition>/<offset>` in its dead-letter topic."""
         return f"{self.message.topic}/{self.message.partition}/{self.message.offset}"
+
+
+class Purged(NamedTuple):
+    """How many letters of a partition were removed."""
+
+    where: TopicPartition
+    letters: int
 
 
 class DeadLetters:
@@ -73,11 +89,7 @@ class DeadLetters:
         self, topics: Sequence[str] | None = None, *, reason: str | None = None
     ) -> AsyncIterator[DeadLetter]:
         """Letters, oldest first by topic and partition; `reason` filters. Redriven ones are left out."""
-        names = (
-            topics
-            if topics is not None
-            else [name for name in await self._log.topics() if name.endswith(".dlq")]
-        )
+        names = await self._topics() if topics is None else topics
         redriven = await self._redriven()
         for topic in names:
             async for message in self._log.browse(topic):
@@ -100,20 +112,62 @@ class DeadLetters:
         return DeadLetter(message, read(message.headers))
 
     async def redrive(self, letter: DeadLetter) -> None:
-        """Send the original to its topic again and mark the letter, so that it cannot be sent twice.
+        """As `redrive_all` for one letter."""
 
-        Raises `UsageError` where it was redriven already or has no known origin.
+        async def only() -> AsyncIterator[DeadLetter]:
+            yield letter
+
+        async for _ in self.redrive_all(only()):
+            pass
+
+    async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncIterator[DeadLetter]:
+        """Send each original to its topic again and mark the letter, so that it cannot be sent twice.
+
+        Gives every letter that went. Raises `UsageError` at one that went before or has no known origin.
         """
-        if letter.info is None:
-            raise UsageError(f"{letter.id} does not say which topic it came from")
-        if letter.id in await self._redriven():
-            raise UsageError(f"{letter.id} was redriven already")
-        provenance = ((REDRIVEN + "letter", letter.id.encode()),)
-        original = OutgoingMessage(
-            letter.message.key, letter.message.value, (*original_headers(letter.message.headers), *provenance)
-        )
-        await self._send(letter.info.topic, original)
-        await self._send(_marks(letter.message.topic), OutgoingMessage(letter.id.encode(), b"redriven"))
+        redriven = set(await self._redriven())
+        async for letter in letters:
+            if letter.info is None:
+                raise UsageError(f"{letter.id} does not say which topic it came from")
+            if letter.id in redriven:
+                raise UsageError(f"{letter.id} was redriven already")
+            provenance = ((REDRIVEN + "letter", letter.id.encode()),)
+            headers = (*original_headers(letter.message.headers), *provenance)
+            original = OutgoingMessage(letter.message.key, letter.message.value, headers)
+            await self._send(letter.info.topic, original)
+            mark = OutgoingMessage(letter.id.encode(), b"redriven")
+            await self._send(redriven_topic(letter.message.topic), mark)
+            redriven.add(letter.id)
+            yield letter
+
+    async def purge(
+        self, *, before_ms: int | None = None, only_redriven: bool = False, dry_run: bool = False
+    ) -> Sequence[Purged]:
+        """Remove letters for ever, from the oldest of each partition on.
+
+        Stops at the first letter written at or after `before_ms`, or with `only_redriven` at the first
+        that was not redriven. What was removed, or would be, per partition.
+        """
+        redriven = await self._redriven() if only_redriven else frozenset()
+        ends: dict[TopicPartition, int] = {}
+        kept: set[TopicPartition] = set()
+        counts: Counter[TopicPartition] = Counter()
+        for topic in await self._topics():
+            async for message in self._log.browse(topic):
+                where = message.where
+                too_young = before_ms is not None and message.timestamp_ms >= before_ms
+                if too_young or (only_redriven and DeadLetter(message, None).id not in redriven):
+                    kept.add(where)
+                if where not in kept:
+                    ends[where] = message.offset + 1
+                    counts[where] += 1
+        if not dry_run:
+            for where, end in ends.items():
+                await self._log.delete_before(where, end)
+        return [Purged(where, counts[where]) for where in sorted(ends)]
+
+    async def _topics(self) -> Sequence[str]:
+        return [name for name in await self._log.topics() if name.endswith(dead_letter_topic(""))]
 
     async def _send(self, topic: str, message: OutgoingMessage) -> None:
         (answer,) = await self._log.publish(topic, [message])
@@ -124,11 +178,7 @@ class DeadLetters:
         """Ids of letters marked as redriven; the marks stand in a topic beside each dead-letter topic."""
         ids: set[str] = set()
         for topic in await self._log.topics():
-            if topic.endswith(_marks("")):
+            if topic.endswith(redriven_topic(dead_letter_topic(""))):
                 async for mark in self._log.browse(topic):
                     ids.add((mark.key or b"").decode("utf-8", "replace"))
         return frozenset(ids)
-
-
-def _marks(topic: str) -> str:
-    return f"{topic}.redriven"

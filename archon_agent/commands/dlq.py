@@ -1,20 +1,24 @@
-"""`archon-agent dlq`: look into the dead-letter topics, and send letters back."""
+"""`archon-agent dlq`: look into the dead-letter topics, send letters back, remove them."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_async
-from core.dead_letters import DeadLetter, DeadLetters
+from core.dead_letters import DeadLetter, DeadLetters, Purged
 from core.errors import UsageError
 from core.safety.display import display
+from core.settings.option import parse_duration
 
-app = typer.Typer(add_completion=False, help="List, show and redrive dead letters.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="List, show, redrive and purge dead letters.", no_args_is_help=True
+)
 
 LetterId = Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as dlq list shows it")]
 Reason = Annotated[
@@ -28,19 +32,14 @@ def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = Fals
     """List the dead letters that were not redriven."""
     letters = run_async(lambda _stop: _list(loaded, reason))
     if as_json:
-        console.print_json([document(letter) for letter in letters])
+        console.print_json(letters)
         return
     if not letters:
         console.say("the dead-letter topics are empty")
         return
-    rows = [
-        (letter.id, info.reason, info.stage, info.attempts, info.message)
-        if (info := letter.info)
-        else (letter.id,)
-        for letter in letters
-    ]
-    padded = [(*row, *(None,) * (5 - len(row))) for row in rows]
-    console.out.print(console.table(("ID", "REASON", "STAGE", "ATTEMPTS", "MESSAGE"), padded))
+    columns = ("id", "reason", "stage", "attempts", "message")
+    rows = [[letter[column] for column in columns] for letter in letters]
+    console.out.print(console.table([column.upper() for column in columns], rows))
 
 
 @app.command()
@@ -75,25 +74,73 @@ def redrive(
     if sum((letter_id is not None, reason is not None, everything)) != 1:
         raise UsageError("name one letter, or give --reason or --all")
     letters = run_async(lambda _stop: _choose(loaded, letter_id, reason))
-    if not dry_run and len(letters) > 1 and not yes:
-        typer.confirm(f"redrive {len(letters):,} letters?", abort=True, err=True)
-    if not dry_run:
-        run_async(lambda _stop: _redrive(loaded, letters))
+    lost = [letter["id"] for letter in letters if letter["origin"] is None]
+    targets = {letter["id"]: letter["topic"] for letter in letters if letter["origin"] is not None}
+    if letter_id and lost:
+        raise UsageError(f"{letter_id} does not say which topic it came from")
+    if not dry_run and len(targets) > 1 and not yes:
+        typer.confirm(f"redrive {len(targets):,} letters?", abort=True, err=True)
+    sent = list(targets) if dry_run else run_async(lambda _stop: _redrive(loaded, letter_id, targets))
     if as_json:
-        console.print_json({"redriven": [letter.id for letter in letters], "dry_run": dry_run})
+        console.print_json({"redriven": sent, "without_origin": lost, "dry_run": dry_run})
         return
-    for letter in letters:
-        target = letter.info.topic if letter.info else "–"
-        console.out.print(Text(f"{letter.id} {'would go' if dry_run else 'went'} to {display(target)}"))
+    for each in sent:
+        console.out.print(console.line(f"{each} {'would go' if dry_run else 'went'} to {targets[each]}"))
+    if lost:
+        console.say(f"{len(lost):,} letters do not say where they came from and stay")
     if not letters:
         console.say("no letter to redrive")
 
 
-async def _list(loaded: Loaded, reason: str | None) -> list[DeadLetter]:
+@app.command()
+@with_settings("log", "kafka")
+def purge(
+    loaded: Loaded,
+    everything: Annotated[bool, typer.Option("--all", help="every letter")] = False,
+    redriven: Annotated[
+        bool, typer.Option("--redriven", help="from the oldest on, up to the first that was not redriven")
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="letters older than 30d, 12h, …", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, remove nothing")] = False,
+    yes: Yes = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove letters for ever."""
+    if sum((everything, redriven, older_than is not None)) != 1:
+        raise UsageError("give --all, --redriven or --older-than")
+    before_ms = None if older_than is None else _before(older_than)
+    found = run_async(lambda _stop: _purge(loaded, before_ms, redriven, dry_run=True))
+    count = sum(each.letters for each in found)
+    if count and not dry_run:
+        if not yes:
+            typer.confirm(f"remove {count:,} letters for ever?", abort=True, err=True)
+        found = run_async(lambda _stop: _purge(loaded, before_ms, redriven, dry_run=False))
+        count = sum(each.letters for each in found)
+    if as_json:
+        parts = [{"topic": topic, "partition": part, "letters": n} for (topic, part), n in found]
+        console.print_json({"removed": count, "partitions": parts, "dry_run": dry_run})
+        return
+    console.out.print(console.line(f"{count:,} letters {'would go' if dry_run else 'removed'}"))
+
+
+def _before(age: str) -> int:
+    """The time `age` ago, in milliseconds since the epoch. Raises `UsageError`."""
+    try:
+        seconds = parse_duration(age)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+    assert isinstance(seconds, float)  # noqa: S101 - text in, seconds out
+    return round((time.time() - seconds) * 1000)
+
+
+async def _list(loaded: Loaded, reason: str | None) -> list[dict[str, Any]]:
     from core.assembly import open_log
 
     async with open_log(loaded.settings) as log:
-        return [letter async for letter in DeadLetters(log, loaded.settings.log.group).list(reason=reason)]
+        letters = DeadLetters(log, loaded.settings.log.group).list(reason=reason)
+        return [document(letter) async for letter in letters]
 
 
 async def _find(loaded: Loaded, letter_id: str) -> DeadLetter:
@@ -103,17 +150,37 @@ async def _find(loaded: Loaded, letter_id: str) -> DeadLetter:
         return await DeadLetters(log, loaded.settings.log.group).find(letter_id)
 
 
-async def _choose(loaded: Loaded, letter_id: str | None, reason: str | None) -> list[DeadLetter]:
-    return [await _find(loaded, letter_id)] if letter_id else await _list(loaded, reason)
+async def _choose(loaded: Loaded, letter_id: str | None, reason: str | None) -> list[dict[str, Any]]:
+    return [document(await _find(loaded, letter_id))] if letter_id else await _list(loaded, reason)
 
 
-async def _redrive(loaded: Loaded, letters: list[DeadLetter]) -> None:
+async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str]) -> list[str]:
+    """Send the chosen letters; their payloads are read one after another."""
     from core.assembly import open_log
 
     async with open_log(loaded.settings) as log:
         dead_letters = DeadLetters(log, loaded.settings.log.group)
-        for letter in letters:
-            await dead_letters.redrive(letter)
+
+        async def letters() -> AsyncIterator[DeadLetter]:
+            if letter_id:
+                yield await dead_letters.find(letter_id)
+                return
+            async for letter in dead_letters.list():
+                if letter.id in chosen:
+                    yield letter
+
+        return [letter.id async for letter in dead_letters.redrive_all(letters())]
+
+
+async def _purge(
+    loaded: Loaded, before_ms: int | None, only_redriven: bool, *, dry_run: bool
+) -> Sequence[Purged]:
+    from core.assembly import open_log
+
+    async with open_log(loaded.settings) as log:
+        return await DeadLetters(log, loaded.settings.log.group).purge(
+            before_ms=before_ms, only_redriven=only_redriven, dry_run=dry_run
+        )
 
 
 def document(letter: DeadLetter) -> dict[str, Any]:
@@ -128,6 +195,7 @@ def document(letter: DeadLetter) -> dict[str, Any]:
         "exception": info.exception_class if info else None,
         "message": info.message if info else None,
         "attempts": info.attempts if info else None,
+        "topic": info.topic if info else None,
         "origin": f"{info.topic}/{info.partition}/{info.offset}" if info else None,
         "headers": {name: value.decode("utf-8", "replace") for name, value in letter.message.headers},
     }
@@ -137,7 +205,6 @@ def payload(letter: DeadLetter) -> Any:
     """The decoded payload with contents and signed links elided; bytes that are no JSON are displayed."""
     from core.errors import InvalidEvent
     from core.events.codec import from_json
-    from core.safety.display import display
     from core.safety.redact import redact
 
     value = letter.message.value or b""

@@ -20,7 +20,7 @@ from core import units
 from core.log.base import EventLog, PartitionLag
 from core.log.lag import GroupReport, LagWindow
 
-app = typer.Typer(help="Show a group's lag and whether it moves.")
+app = typer.Typer(add_completion=False, help="Show a group's lag and whether it moves.")
 
 # Enough looks to tell standing still from moving, quick enough to wait for.
 LOOKS = 3

@@ -12,7 +12,7 @@ from archon_agent.running import run_async
 from core import units
 from core.fleet import Member
 
-app = typer.Typer(help="Show the agents at work.")
+app = typer.Typer(add_completion=False, help="Show the agents at work.")
 
 COLUMNS = (
     "AGENT",

@@ -11,7 +11,7 @@ from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_async
 from core.errors import ConfigurationError
 
-app = typer.Typer(help="Create and check the topics on Kafka.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Create and check the topics on Kafka.", no_args_is_help=True)
 
 
 @app.callback()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from core.errors import BackendUnavailable, ConfigurationError
 from core.log.base import (
     LogMessage,
     OutgoingMessage,
@@ -97,10 +98,16 @@ class KafkaLog:
     async def publish(
         self, topic: str, messages: Sequence[OutgoingMessage]
     ) -> Sequence[Position | PublishFailure]:
-        """See `EventLog`; what stays unacknowledged for the delivery timeout counts as unpublished."""
+        """See `EventLog`; what stays unacknowledged for the delivery timeout counts as unpublished.
+
+        A topic that is gone may come back: `BackendUnavailable`, unlike where its limit is asked.
+        """
         if not messages:
             return []
-        await self._existing([topic])
+        try:
+            await self._existing([topic])
+        except ConfigurationError as error:
+            raise BackendUnavailable(str(error), hint=error.hint) from None
         return await self._producer.send(topic, messages)
 
     async def consumer(self, group: str, topics: Sequence[str], *, member_id: str) -> KafkaConsumer:

@@ -16,8 +16,9 @@ from core.events.topics import (
 )
 from core.settings.kafka import KafkaSettings
 
-# The largest event is 5 MiB; a dead letter is the event and its reasons.
+# The largest event is 5 MiB. A dead letter is the largest message of any topic, and its reasons.
 _MAX_MESSAGE_BYTES = 6 * 1024 * 1024
+_MAX_LETTER_BYTES = 7 * 1024 * 1024
 
 # Agents say how they are every few seconds: compacted often, the topic stays short to read.
 _STATUS = {
@@ -50,7 +51,8 @@ def spec_of(topic: str, partitions: int) -> TopicSpec:
     """How `topic` should be created, kept as long as `core.events.topics` says."""
     rule = retention(topic)
     kept_ms = str(round(rule.seconds * 1000))
-    config = {"max.message.bytes": str(_MAX_MESSAGE_BYTES)}
+    is_dead = topic.endswith(dead_letter_topic(""))
+    config = {"max.message.bytes": str(_MAX_LETTER_BYTES if is_dead else _MAX_MESSAGE_BYTES)}
     if rule.compacted:
         config |= {"cleanup.policy": "compact", "delete.retention.ms": kept_ms}
     else:

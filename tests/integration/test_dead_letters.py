@@ -1,0 +1,137 @@
+"""Dead letters on either log: byte for byte there and back, once, and purged from the oldest on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from core.dead_letters import DeadLetter, DeadLetters
+from core.errors import BackendUnavailable, ContentMissing, InvalidEvent, UsageError
+from core.events.dead_letter import PREFIX, REDRIVEN
+from core.events.topics import dead_letter_topic
+from core.log.base import EventLog, LogMessage, OutgoingMessage
+from core.log.embedded import EmbeddedLog
+from core.log.kafka import KafkaLog
+from tests.servers.kafka import GROUP, Broker
+
+KEY, VALUE = b"\xff\x00key", bytes(range(256))
+HEADERS = (("trace", b"\x00\xff"), ("trace", b""), ("ünï", b"second"))
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path) -> AsyncIterator[EventLog]:
+    async with EmbeddedLog(tmp_path / "log.sqlite") as log:
+        yield log
+
+
+@pytest.fixture
+async def on_kafka(kafka: Broker) -> AsyncIterator[EventLog]:
+    async with KafkaLog(kafka.settings(create_topics=True, partitions=1)) as log:
+        yield log
+
+
+@pytest.fixture(params=["embedded", pytest.param("on_kafka", marks=pytest.mark.xdist_group(GROUP))])
+def log(request: pytest.FixtureRequest) -> EventLog:
+    log: EventLog = request.getfixturevalue(request.param)
+    return log
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"topic-{uuid4().hex}"
+
+
+async def published(log: EventLog, topic: str) -> LogMessage:
+    """A message with everything that must survive."""
+    await log.publish(topic, [OutgoingMessage(KEY, VALUE, HEADERS)])
+    return [message async for message in log.browse(topic)][-1]
+
+
+async def letters(dead: DeadLetters, topic: str, reason: str | None = None) -> list[DeadLetter]:
+    return [letter async for letter in dead.list([dead_letter_topic(topic)], reason=reason)]
+
+
+async def test_a_letter_keeps_the_original_and_says_why(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    message = await published(log, topic)
+    await dead.put(message, ContentMissing("gone\nsince Monday"), stage="resolve", attempts=3)
+    (letter,) = await letters(dead, topic)
+    assert (letter.message.key, letter.message.value) == (KEY, VALUE)
+    assert letter.message.headers[: len(HEADERS)] == HEADERS
+    info = letter.info
+    assert info is not None
+    assert (info.topic, info.partition, info.offset, info.timestamp_ms) == (
+        topic,
+        message.partition,
+        message.offset,
+        message.timestamp_ms,
+    )
+    assert (info.stage, info.reason, info.exception_class) == ("resolve", "content_missing", "ContentMissing")
+    assert (info.message, info.attempts, info.group) == ("gone since Monday", 3, "g")
+    assert await letters(dead, topic, "content_missing") == [letter]
+    assert await letters(dead, topic, "invalid_event") == []
+
+
+async def test_a_redriven_letter_is_the_original_again_and_goes_only_once(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    (letter,) = await letters(dead, topic)
+    await dead.redrive(letter)
+    again = [message async for message in log.browse(topic)][-1]
+    assert (again.key, again.value) == (KEY, VALUE)
+    assert again.headers == (*HEADERS, (REDRIVEN + "letter", letter.id.encode()))
+    assert not any(name.startswith(PREFIX) for name, _ in again.headers)
+    assert await letters(dead, topic) == []
+    with pytest.raises(UsageError, match="already"):
+        await dead.redrive(letter)
+    assert len([message async for message in log.browse(topic)]) == 2
+
+
+async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    await log.publish(dead_letter_topic(topic), [OutgoingMessage(b"k", b"not ours")])
+    (letter,) = await letters(dead, topic)
+    with pytest.raises(UsageError, match="does not say"):
+        await dead.redrive(letter)
+
+
+async def test_purging_the_redriven_stops_at_the_first_that_waits(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    message = await published(log, topic)
+    for text in ("one", "two", "three"):
+        await dead.put(message, InvalidEvent(text), stage="decode")
+    first, second, third = await letters(dead, topic)
+    await dead.redrive(first)
+    await dead.redrive(third)
+    mine = dead_letter_topic(topic)
+
+    def removed(purged: list[tuple[object, int]]) -> int:
+        return sum(count for where, count in purged if getattr(where, "topic", None) == mine)
+
+    assert removed([*await dead.purge(only_redriven=True, dry_run=True)]) == 1
+    assert removed([*await dead.purge(only_redriven=True)]) == 1
+    assert await log.read(first.message.position) is None
+    assert await letters(dead, topic) == [second]
+
+
+async def test_purging_by_age_leaves_the_younger(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    message = await published(log, topic)
+    await dead.put(message, InvalidEvent("one"), stage="decode")
+    (letter,) = await letters(dead, topic)
+    await dead.purge(before_ms=letter.message.timestamp_ms)
+    assert await letters(dead, topic) == [letter]
+    await dead.purge(before_ms=letter.message.timestamp_ms + 1)
+    assert await letters(dead, topic) == []
+
+
+@pytest.mark.xdist_group(GROUP)
+async def test_a_dead_letter_topic_that_cannot_be_written_is_told(kafka: Broker, topic: str) -> None:
+    async with KafkaLog(kafka.settings(create_topics=True)) as log:
+        message = await published(log, topic)
+    async with KafkaLog(kafka.settings()) as log:
+        with pytest.raises(BackendUnavailable, match=r"\.dlq"):
+            await DeadLetters(log, "g").put(message, InvalidEvent("poison"), stage="decode")
