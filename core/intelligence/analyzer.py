@@ -7,19 +7,19 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from time import monotonic
-from typing import Final
+from typing import Final, TypedDict
 
 from tree_sitter import Node, QueryCursor
 
 from core.errors import AnalysisFailed
-from core.events.intelligence import FileAnalysis, LineCounts
+from core.events.intelligence import FileAnalysis, LineCounts, Maturity
 from core.intelligence.base import FileToAnalyze
-from core.intelligence.complexity import attribute, decision_points
+from core.intelligence.complexity import decision_points
 from core.intelligence.languages import COMMENTS, Comments, Compiled, compiled
 from core.intelligence.lines import count_by_nodes, count_by_syntax
 from core.intelligence.scores import (
     Figures,
-    FunctionFigures,
+    ScoresRecord,
     compute,
     maturity,
     no_scores,
@@ -30,6 +30,7 @@ from core.intelligence.symbols import (
     MAX_SYMBOLS,
     Captures,
     Definition,
+    SymbolRecord,
     imports,
     listed,
     outline,
@@ -56,6 +57,25 @@ _MARK: Final = re.compile(rb"\b(?:TODO|FIXME|XXX|HACK)\b")
 Clock = Callable[[], float]
 
 
+class Record(TypedDict):
+    """The fields of a `FileAnalysis`, in its order."""
+
+    language: str | None
+    is_binary: bool
+    encoding: str | None
+    lines: LineCounts | None
+    symbols: list[SymbolRecord]
+    imports: list[str]
+    max_complexity: int | None
+    scores: ScoresRecord
+    maturity: Maturity | None
+    maturity_reason: str | None
+    recommendations: list[str]
+    parse_errors: int
+    truncated: list[str]
+    analyzer_version: str
+
+
 def analyze(
     file: FileToAnalyze, *, deadline_s: float = float("inf"), clock: Clock = monotonic
 ) -> FileAnalysis:
@@ -63,6 +83,11 @@ def analyze(
 
     Raises AnalysisFailed when parsing takes longer than `deadline_s` seconds of `clock`.
     """
+    return FileAnalysis.model_validate(to_record(file, deadline_s=deadline_s, clock=clock))
+
+
+def to_record(file: FileToAnalyze, *, deadline_s: float = float("inf"), clock: Clock = monotonic) -> Record:
+    """What `analyze` returns, as a dictionary: making a model of every symbol would cost a tenth more."""
     path, content = file.path, file.content
     encoding = detect_encoding(content, complete=file.complete)
     name = canonical(file.language) if file.language else language_of(path, content[:_HEAD])
@@ -92,41 +117,45 @@ def _as_utf8(content: bytes, encoding: str) -> bytes:
     return content if b"\n" in content else content.replace(b"\r", b"\n")
 
 
-def _unparsed(name: str | None, encoding: str | None, counts: LineCounts | None, reason: str) -> FileAnalysis:
-    return FileAnalysis(
+def _unparsed(name: str | None, encoding: str | None, counts: LineCounts | None, reason: str) -> Record:
+    return Record(
         language=name,
         is_binary=encoding is None,
         encoding=encoding,
         lines=counts,
+        symbols=[],
+        imports=[],
+        max_complexity=None,
         scores=no_scores(reason),
         maturity=None,
         maturity_reason=reason,
+        recommendations=[],
+        parse_errors=0,
+        truncated=[],
         analyzer_version=ANALYZER_VERSION,
     )
 
 
-def _parsed(
-    name: str, encoding: str, text: bytes, syntax: Compiled, deadline: float, clock: Clock
-) -> FileAnalysis:
+def _parsed(name: str, encoding: str, text: bytes, syntax: Compiled, deadline: float, clock: Clock) -> Record:
     captures, complete = _capture(text, syntax, deadline, clock)
     comments = [*captures.get("comment", ()), *captures.get("docstring", ())]
     comments.sort(key=_START)
     counts, documenting, remarks = count_by_nodes(text, comments, syntax.grammar.documentation)
-    structure = outline(text, captures, lambda row: documenting[row] == 1)
-    outside = attribute(decision_points(text, captures), structure)
+    structure = outline(text, captures, syntax.name_field, documenting)
+    outside = structure.count_decisions(decision_points(text, captures))
     definitions = listed(structure.definitions)
     imported = imports(text, captures, syntax.grammar)
     figures = _figures(text, captures, remarks, counts, definitions, outside)
     scores = compute(figures)
     level, why = maturity(figures, scores)
-    return FileAnalysis(
+    return Record(
         language=name,
         is_binary=False,
         encoding=encoding,
         lines=counts,
         symbols=symbols(definitions[:MAX_SYMBOLS]),
-        imports=tuple(imported[:MAX_IMPORTS]),
-        max_complexity=max((function.complexity for function in figures.functions), default=None),
+        imports=imported[:MAX_IMPORTS],
+        max_complexity=max((d.decisions + 1 for d in figures.functions), default=None),
         scores=scores,
         maturity=level,
         maturity_reason=why,
@@ -164,13 +193,13 @@ def _figures(
     outside_decisions: int,
 ) -> Figures:
     functions = [d for d in definitions if d.is_function]
-    inside = sum(_length(d) for d in functions if d.around is None)
+    inside = sum(d.lines for d in functions if d.around is None)
     documentable = [
         d for d in definitions if d.kind in _DOCUMENTABLE and not d.name.startswith("_") and d.around is None
     ]
     return Figures(
         lines=counts,
-        functions=[FunctionFigures(d.name, d.first + 1, _length(d), d.decisions + 1) for d in functions],
+        functions=functions,
         outside_decisions=outside_decisions,
         outside_lines=max(0, counts.total - inside),
         documentable=len(documentable),
@@ -178,10 +207,6 @@ def _figures(
         markers=_count_marks(remarks),
         error_share=_error_bytes(captures.get("error", ())) / len(text),
     )
-
-
-def _length(definition: Definition) -> int:
-    return definition.last - definition.first + 1
 
 
 def _count_marks(remarks: Sequence[bytes]) -> int:
@@ -202,7 +227,7 @@ def _error_bytes(errors: Sequence[Node]) -> int:
     return total
 
 
-def _truncated(definitions: Sequence[Definition], imported: Sequence[str], complete: bool) -> tuple[str, ...]:
+def _truncated(definitions: Sequence[Definition], imported: Sequence[str], complete: bool) -> list[str]:
     notes = []
     if len(definitions) > MAX_SYMBOLS:
         notes.append(f"symbols: {MAX_SYMBOLS:,} of {len(definitions):,}")
@@ -210,4 +235,4 @@ def _truncated(definitions: Sequence[Definition], imported: Sequence[str], compl
         notes.append(f"imports: {MAX_IMPORTS:,} of {len(imported):,}")
     if not complete:
         notes.append("matches: too many at once, some definitions may be missing")
-    return tuple(notes)
+    return notes

@@ -1,16 +1,16 @@
-"""McCabe's cyclomatic complexity: which captures are decision points, and whose they are."""
+"""McCabe's cyclomatic complexity: which captures are decision points."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 
-from core.intelligence.symbols import Captures, Outline
+from core.intelligence.symbols import Captures
 
 _SHORT_CIRCUIT = frozenset({b"&&", b"||"})
 
 
 def decision_points(text: bytes, captures: Captures) -> list[int]:
-    """The byte where each decision point of the file starts."""
+    """The byte where each decision point of the file starts, in order."""
     points = [node.start_byte for node in captures.get("decision", ())]
     points += [
         node.start_byte
@@ -24,23 +24,10 @@ def decision_points(text: bytes, captures: Captures) -> list[int]:
     ):
         starts = [start for start, _ in ranges]
         points = [point for point in points if not _within(point, starts, ranges)]
+    points.sort()
     return points
 
 
 def _within(point: int, starts: list[int], ranges: list[tuple[int, int]]) -> bool:
     index = bisect_right(starts, point) - 1
     return index >= 0 and point < ranges[index][1]
-
-
-def attribute(points: list[int], outline: Outline) -> int:
-    """Count each decision point for the innermost named function around it; return those in none."""
-    outside = 0
-    for point in points:
-        definition = outline.at(point)
-        if definition is not None and not definition.is_function:
-            definition = definition.around
-        if definition is None:
-            outside += 1
-        else:
-            definition.decisions += 1
-    return outside

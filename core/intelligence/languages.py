@@ -37,12 +37,16 @@ class Grammar:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A grammar ready for use in this process; not to be shared by threads."""
+    """A grammar ready for use in this process; not to be shared by threads.
+
+    `errors` finds what the grammar did not understand; `name_field` is its number of the field `name`.
+    """
 
     grammar: Grammar
     parser: Parser
     query: Query
     errors: Query
+    name_field: int
 
 
 # Kept apart from the languages' own queries: looking for what is missing slows every step.
@@ -202,7 +206,13 @@ def compiled(language: str) -> Compiled | None:
         return None
     module = import_module(grammar.package)
     handle = Language(getattr(module, grammar.entry)())
-    return Compiled(grammar, Parser(handle), Query(handle, query_source(grammar)), Query(handle, _ERRORS))
+    return Compiled(
+        grammar,
+        Parser(handle),
+        Query(handle, query_source(grammar)),
+        Query(handle, _ERRORS),
+        handle.field_id_for_name("name") or 0,
+    )
 
 
 def query_source(grammar: Grammar) -> str:

@@ -49,7 +49,7 @@ def count_by_nodes(text: bytes, nodes: Sequence[Node], documentation: tuple[byte
     rows = _rows(text)
     commented, documenting = bytearray(len(rows) + 1), bytearray(len(rows) + 1)
     comments = []
-    row, clear, tail = 0, False, 0  # the row being judged, whether it held only comment up to column `tail`
+    row, clear, tail = -1, False, 0  # the row being judged; whether only comment up to column `tail`
     for node in nodes:
         comment = text[node.start_byte : node.end_byte]
         comments.append(comment)
@@ -60,8 +60,8 @@ def count_by_nodes(text: bytes, nodes: Sequence[Node], documentation: tuple[byte
         if first != row:
             if clear and not rows[row][tail:].strip():
                 commented[row] = 1
-            row, clear = first, not (column and rows[first][:column].strip())
-        elif clear or tail == 0:
+            row, clear = first, column == 0 or not rows[first][:column].strip()
+        elif clear:
             clear = not rows[first][tail:column].strip()
         if last > first:
             commented[first] = clear
@@ -73,7 +73,7 @@ def count_by_nodes(text: bytes, nodes: Sequence[Node], documentation: tuple[byte
             documenting[last] = 1
     if clear and not rows[row][tail:].strip():
         commented[row] = 1
-    owned = bytearray(map(and_, commented, documenting))
+    owned = bytearray(map(and_, commented, documenting)) if any(documenting) else documenting
     return CountedLines(_counts(rows, commented.count(1)), owned, comments)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Final, NamedTuple
+from typing import Final, TypedDict
 
-from core.events.intelligence import LineCounts, Maturity, Score, Scores
+from core.events.intelligence import LineCounts, Maturity
+from core.intelligence.symbols import Definition
 
 COMPLEXITY_LIMIT: Final = 10
 """McCabe's own limit for one function (A Complexity Measure, 1976)."""
@@ -33,13 +33,21 @@ _UNDOCUMENTED_NAMED: Final = 3
 _COMPLEX_NAMED: Final = 3
 
 
-class FunctionFigures(NamedTuple):
-    """A function or method with a body: where it is, how long, how complex."""
+class ScoreRecord(TypedDict):
+    """The fields of a `core.events.intelligence.Score`, in its order."""
 
-    name: str
-    line: int
-    lines: int
-    complexity: int
+    value: float | None
+    reason: str | None
+    inputs: dict[str, float]
+
+
+class ScoresRecord(TypedDict):
+    """The fields of `core.events.intelligence.Scores`, in its order."""
+
+    quality: ScoreRecord
+    complexity: ScoreRecord
+    maintainability: ScoreRecord
+    documentation: ScoreRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Figures:
     """
 
     lines: LineCounts
-    functions: Sequence[FunctionFigures]
+    functions: Sequence[Definition]
     outside_decisions: int
     outside_lines: int
     documentable: int
@@ -60,97 +68,107 @@ class Figures:
     error_share: float
 
 
-def no_scores(reason: str) -> Scores:
+def no_scores(reason: str) -> ScoresRecord:
     """Four scores that are None for the same `reason`."""
-    none = Score(value=None, reason=reason)
-    return Scores(quality=none, complexity=none, maintainability=none, documentation=none)
+    none: ScoreRecord = {"value": None, "reason": reason, "inputs": {}}
+    return {"quality": none, "complexity": none, "maintainability": none, "documentation": none}
 
 
-def compute(figures: Figures) -> Scores:
+def compute(figures: Figures) -> ScoresRecord:
     """The four scores of a parsed file."""
     if figures.lines.code == 0:
         return no_scores("no line of code")
     if figures.error_share > ERROR_SHARE:
         return no_scores(f"the grammar does not understand {figures.error_share:.0%} of the file")
-    complexity = _complexity(figures)
-    maintainability = _maintainability(figures, complexity)
-    documentation = _documentation(figures)
-    parts = (maintainability, 0.4), (complexity, 0.3), (documentation, 0.3)
-    understood = 1 - figures.error_share
-    quality = understood * sum(weight * (part.value or 0) for part, weight in parts)
-    return Scores(
-        quality=_score(
-            quality,
-            maintainability=maintainability.value or 0,
-            complexity=complexity.value or 0,
-            documentation=documentation.value or 0,
-            error_share=figures.error_share,
-        ),
-        complexity=complexity,
-        maintainability=maintainability,
-        documentation=documentation,
-    )
-
-
-def _complexity(figures: Figures) -> Score:
-    """Mean of min(1, 10 / complexity) over the units, weighted by their lines."""
-    units = [(function.lines, function.complexity) for function in figures.functions]
-    if figures.outside_decisions or not units:
-        units.append((max(1, figures.outside_lines), figures.outside_decisions + 1))
-    return _score(
-        sum(lines * min(1, COMPLEXITY_LIMIT / complexity) for lines, complexity in units)
-        / sum(lines for lines, _ in units),
-        functions=len(figures.functions),
-        mean_complexity=sum(complexity for _, complexity in units) / len(units),
-        max_complexity=max(complexity for _, complexity in units),
-        over_limit=sum(complexity > COMPLEXITY_LIMIT for _, complexity in units),
-    )
-
-
-def _maintainability(figures: Figures, complexity: Score) -> Score:
-    """Geometric mean of the complexity score, the function length score and the file length score."""
     lengths = [function.lines for function in figures.functions]
-    function_length = (
-        sum(lines * min(1, FUNCTION_LINES / lines) for lines in lengths) / sum(lengths) if lengths else 1.0
-    )
+    complexities = [function.decisions + 1 for function in figures.functions]
+    simple, complexity = _complexity(figures, lengths, complexities)
+    maintainable, maintainability = _maintainability(figures, lengths, simple)
+    documented, documentation = _documentation(figures)
+    quality = (1 - figures.error_share) * (0.4 * maintainable + 0.3 * simple + 0.3 * documented)
+    inputs = {
+        "maintainability": maintainable,
+        "complexity": simple,
+        "documentation": documented,
+        "error_share": figures.error_share,
+    }
+    return {
+        "quality": _score(quality, inputs),
+        "complexity": complexity,
+        "maintainability": maintainability,
+        "documentation": documentation,
+    }
+
+
+def _complexity(
+    figures: Figures, lengths: Sequence[int], complexities: Sequence[int]
+) -> tuple[float, ScoreRecord]:
+    """Mean of min(1, 10 / complexity) over functions and the code outside them, weighted by lines."""
+    if figures.outside_decisions or not lengths:
+        lengths = [*lengths, max(1, figures.outside_lines)]
+        complexities = [*complexities, figures.outside_decisions + 1]
+    worst = max(complexities)
+    value = 1.0
+    if worst > COMPLEXITY_LIMIT:
+        weighted = sum(
+            lines * min(1.0, COMPLEXITY_LIMIT / complexity)
+            for lines, complexity in zip(lengths, complexities, strict=True)
+        )
+        value = weighted / sum(lengths)
+    inputs = {
+        "functions": len(figures.functions),
+        "mean_complexity": sum(complexities) / len(complexities),
+        "max_complexity": worst,
+        "over_limit": sum(complexity > COMPLEXITY_LIMIT for complexity in complexities),
+    }
+    return value, _score(value, inputs)
+
+
+def _maintainability(figures: Figures, lengths: Sequence[int], simple: float) -> tuple[float, ScoreRecord]:
+    """Geometric mean of the scores of complexity, of function length and of file length."""
+    longest = max(lengths, default=0)
+    function_length = 1.0
+    if longest > FUNCTION_LINES:
+        # A function of 60 lines or more weighs its lines times 60 through its lines: 60.
+        function_length = sum(min(lines, FUNCTION_LINES) for lines in lengths) / sum(lengths)
     file_length = min(1.0, FILE_LINES / figures.lines.code)
-    return _score(
-        prod((complexity.value or 0, function_length, file_length)) ** (1 / 3),
-        complexity=complexity.value or 0,
-        function_length=function_length,
-        file_length=file_length,
-        code_lines=figures.lines.code,
-        longest_function_lines=max(lengths, default=0),
-    )
+    value = (simple * function_length * file_length) ** (1 / 3)
+    inputs = {
+        "complexity": simple,
+        "function_length": function_length,
+        "file_length": file_length,
+        "code_lines": figures.lines.code,
+        "longest_function_lines": longest,
+    }
+    return value, _score(value, inputs)
 
 
-def _documentation(figures: Figures) -> Score:
+def _documentation(figures: Figures) -> tuple[float, ScoreRecord]:
     """0.8 of the documented share plus 0.2 of the comment density; without definitions the density alone."""
     comment, code = figures.lines.comment or 0, figures.lines.code
     comment_share = comment / (code + comment)
-    density = min(1.0, comment_share / COMMENT_SHARE)
-    total = figures.documentable
-    documented = total - len(figures.undocumented)
-    return _score(
-        0.8 * documented / total + 0.2 * density if total else density,
-        documentable=total,
-        documented=documented,
-        comment_share=comment_share,
-    )
+    value = min(1.0, comment_share / COMMENT_SHARE)
+    documented = figures.documentable - len(figures.undocumented)
+    if figures.documentable:
+        value = 0.8 * documented / figures.documentable + 0.2 * value
+    inputs = {
+        "documentable": figures.documentable,
+        "documented": documented,
+        "comment_share": comment_share,
+    }
+    return value, _score(value, inputs)
 
 
-def _score(value: float, **inputs: float) -> Score:
-    return Score(
-        value=round(min(1.0, max(0.0, value)), 4),
-        inputs={name: round(figure, 4) for name, figure in inputs.items()},
-    )
+def _score(value: float, inputs: dict[str, float]) -> ScoreRecord:
+    rounded = {name: round(figure, 4) for name, figure in inputs.items()}
+    return {"value": round(value, 4), "reason": None, "inputs": rounded}
 
 
-def maturity(figures: Figures, scores: Scores) -> tuple[Maturity | None, str]:
+def maturity(figures: Figures, scores: ScoresRecord) -> tuple[Maturity | None, str]:
     """How finished the file looks, and the rule that decided; None where quality is None."""
-    quality, documentation = scores.quality.value, scores.documentation.value
+    quality, documentation = scores["quality"]["value"], scores["documentation"]["value"]
     if quality is None or documentation is None:
-        return None, scores.quality.reason or "no quality score"
+        return None, scores["quality"]["reason"] or "no quality score"
     code, markers = figures.lines.code, figures.markers
     if code < STUB_LINES:
         return "stub", f"fewer than {STUB_LINES} lines of code"
@@ -167,27 +185,26 @@ def maturity(figures: Figures, scores: Scores) -> tuple[Maturity | None, str]:
     return "mature", f"quality {quality:.2f}, documentation {documentation:.2f}, no TODO or FIXME mark"
 
 
-def recommendations(figures: Figures, scores: Scores) -> tuple[str, ...]:
+def recommendations(figures: Figures, scores: ScoresRecord) -> list[str]:
     """What to do about the figures that cost most, in whole sentences, worst first."""
-    if scores.quality.value is None:
-        return ()
+    if scores["quality"]["value"] is None:
+        return []
     advice: list[str] = []
-    by_complexity = sorted(figures.functions, key=lambda function: -function.complexity)
-    complex_ = [function for function in by_complexity if function.complexity > COMPLEXITY_LIMIT]
+    complex_ = [function for function in figures.functions if function.decisions >= COMPLEXITY_LIMIT]
+    complex_.sort(key=lambda function: -function.decisions)
     advice += [
-        f"Split {function.name} (line {function.line}): "
-        f"its complexity is {function.complexity}, the limit is {COMPLEXITY_LIMIT}."
+        f"Split {function.name} (line {function.first + 1}): "
+        f"its complexity is {function.decisions + 1}, the limit is {COMPLEXITY_LIMIT}."
         for function in complex_[:_COMPLEX_NAMED]
     ]
     if len(complex_) > _COMPLEX_NAMED:
         advice.append(f"{_count(len(complex_) - _COMPLEX_NAMED, 'more function')} above that limit.")
-    if figures.functions:
-        longest = max(figures.functions, key=lambda function: function.lines)
-        if longest.lines > FUNCTION_LINES:
-            advice.append(
-                f"Shorten {longest.name} (line {longest.line}): "
-                f"{longest.lines} lines, more than {FUNCTION_LINES}."
-            )
+    longest = max(figures.functions, key=lambda function: function.lines, default=None)
+    if longest is not None and longest.lines > FUNCTION_LINES:
+        advice.append(
+            f"Shorten {longest.name} (line {longest.first + 1}): "
+            f"{longest.lines} lines, more than {FUNCTION_LINES}."
+        )
     if figures.lines.code > FILE_LINES:
         advice.append(f"Split the file: {figures.lines.code} lines of code, more than {FILE_LINES}.")
     if undocumented := figures.undocumented:
@@ -198,7 +215,7 @@ def recommendations(figures: Figures, scores: Scores) -> tuple[str, ...]:
         advice.append(f"Settle {_count(figures.markers, 'TODO or FIXME mark')}.")
     if figures.error_share:
         advice.append(f"Check the syntax: {figures.error_share:.1%} of the file was not understood.")
-    return tuple(advice)
+    return advice
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,8 +11,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from pydantic_core import to_json
+
 from core.errors import AnalysisFailed
-from core.intelligence.analyzer import analyze
+from core.intelligence.analyzer import to_record
 from core.intelligence.base import FileToAnalyze
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def prepare(memory_limit: int | None) -> None:
 
 def analyze_to_json(file: FileToAnalyze, deadline_s: float) -> bytes:
     """The JSON of the file's analysis."""
-    return analyze(file, deadline_s=deadline_s).model_dump_json().encode()
+    return to_json(to_record(file, deadline_s=deadline_s))
 
 
 def run_group(analyze_one: Analyze, files: Sequence[FileToAnalyze], deadline_s: float) -> list[bytes | str]:
