@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from core.bridge import Bridge
-from core.cache.counted import CacheStats
+from core.cache.counters import CacheStats
 from core.checks import consumer_checks
 from core.consumer import Consumer, RunSummary
 from core.errors import ArchonError

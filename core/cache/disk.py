@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
-from core.cache.index import CacheIndex, NoRoom, Usage
+from core.cache.index import CacheIndex, NoRoom, Usage, open_index
 from core.cache.shelf import DiskShelf
 from core.errors import ArchonError, BackendUnavailable, ChecksumMismatch, ContentTooLarge
 
@@ -97,18 +97,10 @@ class DiskCache:
                 f"the cache directory {self.directory} cannot be made: {error.strerror}", hint="see cache.dir"
             ) from None
         path = self.directory / "index.db"
-        try:
-            self._opened = CacheIndex(path, self.max_bytes, self._shelf, clock_ns=self._clock_ns)
-            return self._opened.reconcile(self._shelf.entries) if scan else 0
-        except BackendUnavailable as error:
-            if "damaged" not in str(error):
-                raise
-            logger.warning("%s; it is made anew from the directory", error)
-        self.close()
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
-        self._opened = CacheIndex(path, self.max_bytes, self._shelf, clock_ns=self._clock_ns)
-        return self._opened.reconcile(self._shelf.entries)
+        self._opened, evicted = open_index(
+            path, self.max_bytes, self._shelf, scan=scan, clock_ns=self._clock_ns
+        )
+        return evicted
 
     def close(self) -> None:
         """Idempotent; entries handed out stay in use."""

@@ -7,6 +7,7 @@ creates, renames or removes a file does it inside a transaction.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.database import Schema, connect, explaining, transaction
+from core.errors import BackendUnavailable
 
 _TABLES = """
 CREATE TABLE entries (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL, used_ns INTEGER NOT NULL) WITHOUT ROWID;
@@ -52,6 +54,9 @@ _PUT = (
 )
 
 
+logger = logging.getLogger(__name__)
+
+
 class NoRoom(Exception):
     """The cache cannot take this many bytes; `cause` is the word that counters carry."""
 
@@ -81,6 +86,10 @@ class Shelf(Protocol):
 
     def at_work(self, token: str) -> bool:
         """Whether the work of a reservation is there, unpublished."""
+        ...
+
+    def entries(self) -> Iterable[tuple[str, int, int]]:
+        """(key, bytes, last use) of every entry."""
         ...
 
 
@@ -178,15 +187,15 @@ class CacheIndex:
                     removed, freed = removed + 1, freed + size
         return removed, freed
 
-    def reconcile(self, found: Callable[[], Iterable[tuple[str, int, int]]]) -> int:
-        """Make the books agree with the shelf, whose (key, bytes, last use) `found` lists.
+    def reconcile(self) -> int:
+        """Make the books agree with the shelf.
 
         Abandoned reservations are swept, and what exceeds the cap (it may have been lowered) is evicted;
         returns how many entries that were.
         """
         with self._writing() as connection:
             connection.execute("DELETE FROM entries")
-            connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", found())
+            connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", self._shelf.entries())
             self._sweep(connection)
             return self._make_room(connection, 0)[1]
 
@@ -268,6 +277,31 @@ class CacheIndex:
     @staticmethod
     def _used_at(connection: sqlite3.Connection, key: str, used_ns: int) -> None:
         connection.execute("UPDATE entries SET used_ns = ? WHERE key = ?", (used_ns, key))
+
+
+def open_index(
+    path: Path, max_bytes: int, shelf: Shelf, *, scan: bool, clock_ns: Callable[[], int] = time.time_ns
+) -> tuple[CacheIndex, int]:
+    """The index at `path`, and the number of entries evicted to make it agree with the shelf.
+
+    `scan` asks for that; an index that is damaged is made anew from the shelf in any case. Raises
+    `ConfigurationError` or `BackendUnavailable`.
+    """
+    try:
+        index = CacheIndex(path, max_bytes, shelf, clock_ns=clock_ns)
+        try:
+            return index, index.reconcile() if scan else 0
+        except BaseException:
+            index.close()
+            raise
+    except BackendUnavailable as error:
+        if "damaged" not in str(error):
+            raise
+        logger.warning("%s; it is made anew from the directory", error)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    index = CacheIndex(path, max_bytes, shelf, clock_ns=clock_ns)
+    return index, index.reconcile()
 
 
 def _used(connection: sqlite3.Connection) -> int:
