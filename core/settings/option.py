@@ -93,12 +93,16 @@ class Option:
 
 
 def options_of(model: type[BaseModel], section: str | None = None) -> Iterator[Option]:
-    """Every option of a settings model, sections included, in declaration order."""
+    """Every option of a settings model, sections included, in declaration order.
+
+    A field that was not declared with `option` is a table that only archon.toml can hold.
+    """
     for name, info in model.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from options_of(info.annotation, name)
             continue
-        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        if not isinstance(extra := info.json_schema_extra, dict):
+            continue
         flag = str(extra.get("flag") or "-".join(filter(None, [section, name])).replace("_", "-"))
         own = "ARCHON_" + flag.upper().replace("-", "_")
         aliases = extra.get("env") or []

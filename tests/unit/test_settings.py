@@ -96,3 +96,26 @@ def test_names_are_unique() -> None:
     names = [name for item in options() for name in (item.flag, *item.env)]
     assert len(names) == len(set(names))
     assert all(item.help for item in options())
+
+
+def test_a_table_of_credentials_comes_from_the_file_only(tmp_path: Path) -> None:
+    config = tmp_path / "archon.toml"
+    config.write_text('[git.credentials."git.example.com:8443"]\nrefs = ["env:TOKEN"]\nscheme = "bearer"\n')
+    found = load({"git.schemes": "https"}, environ={}, config_file=config).settings.git
+    assert found.credentials["git.example.com:8443"].refs == ("env:TOKEN",)
+    assert "git.credentials" not in {item.key for item in options()}
+    config.write_text('[git.credentials."git.example.com"]\nrefs = ["env:TOKEN"]\ntoken = "x"\n')
+    with pytest.raises(ConfigurationError, match=r"there is no setting git\.credentials"):
+        load(environ={}, config_file=config)
+
+
+@pytest.mark.parametrize(("name", "value"), [("networks", "10.0.0.1/8"), ("schemes", "ftp"), ("schemes", "")])
+def test_git_urls_are_held_to_known_schemes_and_networks(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"git.{name}"):
+        load({f"git.{name}": value}, environ={})
+
+
+def test_allowed_git_hosts_become_a_policy() -> None:
+    policy = load({"git.allowed_hosts": "git.example.com", "git.networks": "10.0.0.0/8"}, environ={})
+    assert policy.settings.git.url_policy().prefixes == ("https://git.example.com/", "ssh://git.example.com/")
+    assert load(environ={"GIT_CLONE_CACHE_MAX_SIZE_GB": "1.5"}).settings.git.clone_cache_max_size_gb == 1.5
