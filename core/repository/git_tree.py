@@ -7,10 +7,10 @@ import threading
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dulwich.errors import ApplyDeltaError, ChecksumMismatch, FileFormatException, ObjectFormatException
-from dulwich.object_store import DiskObjectStore
+from dulwich.object_format import ObjectFormat
 from dulwich.objects import Blob, Commit, ObjectID, Tree, parse_tree
 
 from core.errors import PermanentError, UnsafeInput
@@ -41,10 +41,23 @@ class CorruptObject(PermanentError):
     reason = "corrupt_object"
 
 
+class ObjectStore(Protocol):
+    """What `Objects` reads from; dulwich's stores and the clone cache's packs are such."""
+
+    @property
+    def object_format(self) -> ObjectFormat: ...
+
+    def get_raw(self, name: ObjectID) -> tuple[int, bytes]:
+        """Type number and content. Raises KeyError if it is not there."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Objects:
     """Verified reading of an object store, from any thread."""
 
-    def __init__(self, store: DiskObjectStore) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._lock = threading.Lock()
         self.object_format = store.object_format
