@@ -1,0 +1,289 @@
+"""The objects of one repository in pack files: verified when they arrive, and again when they are read."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from dulwich.object_format import ObjectFormat
+from dulwich.objects import ObjectID, RawObjectID
+from dulwich.pack import Pack, PackData, PackFileDisappeared, load_pack_index, write_pack_index
+
+from core.errors import ContentTooLarge
+from core.git.errors import CorruptPack
+from core.git.incoming import INCOMING, Incoming, in_use, scan_file
+from core.git.pack_index import HEADER_BYTES, IndexEntry, corruption, declared, object_id
+
+# Pages of mapped packs that were read are given back this often, in bytes.
+RELEASE_BYTES: Final = 16 << 20
+DELTA_CACHE_BYTES: Final = 4 << 20
+# A lookup asks every pack: 500 of them made it 20 times slower.
+MANY_PACKS: Final = 8
+SMALL_PACK_BYTES: Final = 32 << 20
+_COPY_BYTES: Final = 1 << 20
+
+
+class PackStore:
+    """Packs in `directory`, read by many threads and processes; a pack is visible only when whole.
+
+    Object ids are hex. `limit` is the largest object taken, in bytes.
+    """
+
+    def __init__(self, directory: Path, object_format: ObjectFormat, limit: int) -> None:
+        self.directory = directory
+        self.object_format = object_format
+        self.limit = limit
+        self.corruptions = 0
+        self._lock = threading.RLock()
+        self._packs: dict[str, Pack] = {}
+        self._unreleased = 0
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def missing(self, oids: Iterable[str]) -> list[str]:
+        """Those of `oids` that are not here, in order."""
+        with self._lock:
+            absent = [oid for oid in oids if self._holder(_raw(oid)) is None]
+            if absent and self._rescan():
+                absent = [oid for oid in absent if self._holder(_raw(oid)) is None]
+            return absent
+
+    def read(self, oid: str) -> tuple[int, bytes]:
+        """An object's type number and content, which has the id asked for.
+
+        Raises KeyError if it is not here, `ContentTooLarge` over the limit, `CorruptPack` if its pack is
+        damaged; that pack is gone then.
+        """
+        name = _raw(oid)
+        with self._lock:
+            while True:
+                holder = self._holder(name)
+                if holder is None and self._rescan():
+                    holder = self._holder(name)
+                if holder is None:
+                    raise KeyError(oid)
+                try:
+                    return self._read(holder, name)
+                except PackFileDisappeared:
+                    self._forget(holder)
+
+    def get_raw(self, name: ObjectID) -> tuple[int, bytes]:
+        """`read` under the name that dulwich's stores give it."""
+        return self.read(name.decode())
+
+    def receive(self) -> Incoming:
+        """A place for a pack that arrives."""
+        return Incoming(self.directory, self.object_format)
+
+    def publish(self, incoming: Incoming, check: Callable[[], None]) -> bool:
+        """Verify a received pack and make it visible. True if it holds any blob.
+
+        `check` is called now and then, and may raise. Raises `CorruptPack` for a pack that is not whole or
+        not sound, `ContentTooLarge` for an object over the limit.
+        """
+        scanned = incoming.scan(self.limit, check)
+        with self.writing():
+            self._publish(incoming, scanned.entries)
+        return scanned.has_blobs
+
+    def consolidable(self) -> int:
+        """Bytes of the small packs, if there are so many that joining them pays, else 0."""
+        with self._lock:
+            if len(self._packs) < MANY_PACKS:
+                return 0
+            sizes = [size for name in self._packs if (size := self._size(name)) < SMALL_PACK_BYTES]
+        return sum(sizes) if len(sizes) >= MANY_PACKS else 0
+
+    def consolidate(self) -> int:
+        """Join the small packs into one where there are many; returns how many were joined.
+
+        Bodies are set one after another, so an object's distance to its delta base stays as it is.
+        """
+        with self.writing(), self._lock:
+            self._rescan()
+            small = {name: pack for name, pack in self._packs.items() if self._size(name) < SMALL_PACK_BYTES}
+            if len(small) < MANY_PACKS:
+                return 0
+            with self.receive() as joined:
+                self._publish(joined, self._join(small, joined))
+                for name in small.keys() - {joined.name}:
+                    self._drop(name)
+            return len(small)
+
+    def verify(self) -> list[str]:
+        """Check every byte; damaged packs are dropped, and named in the answer."""
+        with self._lock:
+            self._rescan()
+            packs = dict(self._packs)
+        damaged = []
+        for name, pack in packs.items():
+            try:
+                entries = scan_file(self.directory / f"{name}.pack", self.object_format, self.limit)
+                with corruption("the index of a cached pack"):
+                    pack.index.check()
+                    sound = entries == list(pack.index.iterentries())
+            except CorruptPack:
+                sound = False
+            except FileNotFoundError:
+                continue
+            if not sound:
+                damaged.append(name)
+                with self._lock:
+                    self._discard(name)
+        return damaged
+
+    def sweep(self) -> int:
+        """Remove what killed processes left behind; returns how many files that were."""
+        removed = 0
+        with self.writing():
+            names = {path.name for path in self.directory.iterdir()}
+            for name in names:
+                path = self.directory / name
+                partner = path.with_suffix({".idx": ".pack", ".pack": ".idx"}.get(path.suffix, "")).name
+                halved = name.startswith("pack-") and partner not in names
+                if halved or (name.startswith(INCOMING) and not in_use(path)):
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The right to add and remove visible packs, among all processes."""
+        with open(self.directory / "lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def close(self) -> None:
+        """Unmap everything. Idempotent."""
+        with self._lock:
+            for name in list(self._packs):
+                self._forget(name)
+
+    def _publish(self, incoming: Incoming, entries: Sequence[IndexEntry]) -> None:
+        """Rename a complete pack into sight, its index last; the caller holds `writing`."""
+        index = incoming.path.with_suffix(".idx")
+        try:
+            with open(index, "wb") as file:
+                write_pack_index(file, entries, incoming.checksum)
+            with self._lock:
+                incoming.path.rename(self.directory / f"{incoming.name}.pack")
+                index.rename(self.directory / f"{incoming.name}.idx")
+                self._rescan()
+        finally:
+            index.unlink(missing_ok=True)
+
+    def _join(self, packs: dict[str, Pack], joined: Incoming) -> list[IndexEntry]:
+        count = sum(map(len, packs.values()))
+        joined.write(b"PACK" + (2).to_bytes(4, "big") + count.to_bytes(4, "big"))
+        entries: list[IndexEntry] = []
+        for name, pack in packs.items():
+            shift = joined.size - HEADER_BYTES
+            entries += [IndexEntry(oid, offset + shift, crc) for oid, offset, crc in pack.index.iterentries()]
+            with open(self.directory / f"{name}.pack", "rb") as file:
+                left = self._size(name) - HEADER_BYTES - self.object_format.oid_length
+                file.seek(HEADER_BYTES)
+                while left > 0 and (part := file.read(min(left, _COPY_BYTES))):
+                    joined.write(part)
+                    left -= len(part)
+        joined.seal()
+        return sorted(entries)
+
+    def _holder(self, oid: RawObjectID) -> str | None:
+        for name, pack in self._packs.items():
+            try:
+                pack.index.object_offset(oid)
+            except KeyError:
+                continue
+            return name
+        return None
+
+    def _read(self, holder: str, oid: RawObjectID) -> tuple[int, bytes]:
+        try:
+            with corruption("a cached pack"):
+                pack = self._packs[holder]
+                if isinstance(pack.data, _Data):
+                    self._check_size(pack.data.declared_size(pack.index.object_offset(oid)))
+                kind, content = pack.get_raw(oid)
+                if object_id(self.object_format, kind, content) != oid:
+                    raise CorruptPack("a cached object has the name of another")
+        except CorruptPack:
+            self._discard(holder)
+            raise
+        self._unreleased += len(content)
+        if self._unreleased > RELEASE_BYTES:
+            self._unreleased = 0
+            for pack in self._packs.values():
+                if isinstance(pack.data, _Data):
+                    pack.data.release()
+        return kind, content
+
+    def _check_size(self, size: int) -> None:
+        if size > self.limit:
+            raise ContentTooLarge(
+                f"a file of {size:,} bytes is over the limit of {self.limit:,}", hint="see git.max_file_bytes"
+            )
+
+    def _rescan(self) -> bool:
+        """Take up packs that appeared, let go of those that vanished. True if any appeared."""
+        seen = {entry.name for entry in os.scandir(self.directory) if entry.name.startswith("pack-")}
+        whole = {name[:-5] for name in seen if name.endswith(".pack") and f"{name[:-5]}.idx" in seen}
+        for name in self._packs.keys() - whole:
+            self._forget(name)
+        fresh = whole - self._packs.keys()
+        for name in fresh:
+            try:
+                with suppress(FileNotFoundError), corruption("the index of a cached pack"):
+                    self._packs[name] = self._open(name)
+            except CorruptPack:
+                self._discard(name)
+        return bool(fresh)
+
+    def _open(self, name: str) -> Pack:
+        path = str(self.directory / name)
+
+        def data() -> PackData:
+            return _Data(
+                f"{path}.pack", object_format=self.object_format, delta_base_cache_limit=DELTA_CACHE_BYTES
+            )
+
+        return Pack.from_lazy_objects(data, lambda: load_pack_index(f"{path}.idx", self.object_format))
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.directory / f"{name}.pack").stat().st_size
+        except FileNotFoundError:  # another process joined it with others
+            return SMALL_PACK_BYTES
+
+    def _forget(self, name: str) -> None:
+        if pack := self._packs.pop(name, None):
+            pack.close()
+
+    def _discard(self, name: str) -> None:
+        self.corruptions += 1
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        self._forget(name)
+        for suffix in (".idx", ".pack"):
+            (self.directory / f"{name}{suffix}").unlink(missing_ok=True)
+
+
+class _Data(PackData):
+    """Pack data whose pages can be given back to the system."""
+
+    def declared_size(self, offset: int) -> int:
+        """The inflated size of an object, or of the delta it is stored as."""
+        return declared(self._buffer(), offset)[1]
+
+    def release(self) -> None:
+        if isinstance(self._contents, mmap.mmap):
+            self._contents.madvise(mmap.MADV_DONTNEED)
+
+
+def _raw(oid: str) -> RawObjectID:
+    return RawObjectID(bytes.fromhex(oid))

@@ -1,0 +1,135 @@
+"""Bare repositories made by one `git fast-import` each: real Git, no work tree, fast to generate."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link in a commit."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Submodule:
+    """A submodule in a commit."""
+
+    commit: str
+
+
+Content = bytes | Link | Submodule | None
+
+
+class BareRepository:
+    """A bare repository to serve. `commit` maps paths to contents; None deletes."""
+
+    def __init__(self, path: Path, object_format: str = "sha1") -> None:
+        self.path = path
+        self._time = 1_700_000_000
+        self._git(
+            "init",
+            "-q",
+            "--bare",
+            f"--object-format={object_format}",
+            "-b",
+            "main",
+            str(path),
+            at=path.parent,
+        )
+        self.git("config", "uploadpack.allowFilter", "true")
+
+    def commit(
+        self,
+        files: Mapping[str, Content] | Iterable[tuple[str, Content]],
+        *,
+        branch: str = "main",
+        parent: str | None = "branch",
+    ) -> str:
+        """Commit changes on top of `branch` (or of `parent`, or of nothing) and return the commit's id."""
+        items = files.items() if isinstance(files, Mapping) else files
+        process = subprocess.Popen(
+            ["git", "fast-import", "--quiet", "--force"],
+            cwd=self.path,
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+        )
+        assert process.stdin
+        with process.stdin as stream:
+            self._time += 60
+            for part in self._stream(items, branch, self._parent(branch, parent)):
+                stream.write(part)
+        assert process.wait() == 0
+        return self.git("rev-parse", f"refs/heads/{branch}")
+
+    def _parent(self, branch: str, parent: str | None) -> str | None:
+        if parent != "branch":
+            return parent
+        known = subprocess.run(
+            ["git", "rev-parse", "-q", "--verify", f"refs/heads/{branch}"],
+            cwd=self.path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return known.stdout.strip() or None
+
+    def _stream(
+        self, items: Iterable[tuple[str, Content]], branch: str, parent: str | None
+    ) -> Iterator[bytes]:
+        if parent is None:
+            yield f"reset refs/heads/{branch}\n".encode()
+        yield f"commit refs/heads/{branch}\n".encode()
+        yield f"committer T <t@example.com> {self._time} +0000\ndata 1\nc\n".encode()
+        if parent:
+            yield f"from {parent}\n".encode()
+        for path, content in items:
+            name = b'"' + path.encode("utf-8", "surrogateescape").replace(b"\\", b"\\\\").replace(
+                b'"', b'\\"'
+            )
+            name = name.replace(b"\n", b"\\n") + b'"\n'
+            if content is None:
+                yield b"D " + name
+            elif isinstance(content, Submodule):
+                yield b"M 160000 " + content.commit.encode() + b" " + name
+            else:
+                mode, data = (
+                    (b"120000", content.target.encode())
+                    if isinstance(content, Link)
+                    else (b"100644", content)
+                )
+                yield b"M " + mode + b" inline " + name + b"data %d\n" % len(data) + data + b"\n"
+
+    def blob(self, path: str, commit: str = "main") -> str:
+        """The object id of `path` in `commit`."""
+        return self.git("rev-parse", f"{commit}:{path}")
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the repository; its output, stripped."""
+        return self._git(*arguments, at=self.path)
+
+    def _git(self, *arguments: str, at: Path) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=at, env=ENVIRONMENT, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+
+def generated_files(count: int, *, seed: int = 1, size: int = 6000) -> Iterator[tuple[str, bytes]]:
+    """`count` files of text that compresses like source code, about `size` bytes each, in 50-file folders."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz_", k=rng.randint(2, 12))) for _ in range(4000)]
+    for number in range(count):
+        length = max(1, int(rng.lognormvariate(0, 0.9) * size / 1.5))
+        text = " ".join(rng.choices(words, k=length // 8 + 1))
+        yield f"src/m{number // 2500:02}/p{number // 50:04}/file_{number:06}.py", text.encode()[:length]
