@@ -1,0 +1,313 @@
+"""File contents from Git: by URL, commit and path or blob id, through the clone cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeVar
+
+from core.cache.flight import SingleFlight
+from core.errors import AccessDenied, ArchonError, BackendUnavailable
+from core.events.v2 import GitCredentials
+from core.git.batch import Batch, GitContent, Wanted
+from core.git.clone_cache import Clone, CloneCache
+from core.git.commit_list import CommitFiles
+from core.git.credentials import Grant, Login
+from core.git.errors import CorruptPack, LfsPointer, MissingBlob
+from core.git.hosts import GitHosts
+from core.git.lfs import LfsClient
+from core.git.pack_index import BLOB
+from core.git.session import FetchSession, HostSession
+from core.git.transfer import TransferLimits
+from core.retry import RetryPolicy
+from core.safety.git_url import check_commit
+
+T = TypeVar("T")
+Session = TypeVar("Session", bound=HostSession)
+
+READERS: Final = 4
+# A damaged pack is dropped where it is read, and what was in it fetched again; more often is no accident.
+ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GitSource:
+    """A commit of a repository. `branch` helps only with hosts that give no commit by its id."""
+
+    url: str
+    commit: str
+    branch: str | None = None
+    credentials: GitCredentials | None = None
+
+
+class GitContentFetcher:
+    """Fetches file contents; all files of a call in one round trip where the host allows it.
+
+    `in_flight` bounds exchanges with hosts. Without `lfs` an LFS pointer is an error.
+    """
+
+    def __init__(
+        self,
+        cache: CloneCache,
+        hosts: GitHosts,
+        *,
+        limits: TransferLimits | None = None,
+        retry: RetryPolicy | None = None,
+        in_flight: int = 10,
+        lfs: LfsClient | None = None,
+    ) -> None:
+        self.hosts = hosts
+        self._cache = cache
+        self._limits = limits or TransferLimits()
+        self._retry = retry or RetryPolicy(deadline_s=self._limits.deadline_s)
+        self._lfs = lfs
+        self._fetching = asyncio.Semaphore(in_flight)
+        self._threads = ThreadPoolExecutor(in_flight + READERS, thread_name_prefix="git")
+        self._flight: SingleFlight[object, object] = SingleFlight()
+        self._groups: dict[tuple[str, str], frozenset[str]] = {}
+
+    async def fetch_file_content(
+        self, git_url: str, commit_sha: str, file_path: str, credentials: GitCredentials | None = None
+    ) -> bytes:
+        """One file's bytes. Raises the `ArchonError` that says why not."""
+        source = GitSource(git_url, commit_sha, credentials=credentials)
+        (answer,) = await self.fetch_many(source, [Wanted(file_path)])
+        if isinstance(answer, ArchonError):
+            raise answer
+        return answer.content
+
+    async def fetch_many(self, source: GitSource, wanted: Sequence[Wanted]) -> list[GitContent | ArchonError]:
+        """One answer per file, in order; a file's error never costs its neighbours."""
+        batch = Batch(wanted, len(source.commit))
+        try:
+            grant = self._grant(source)
+            with ExitStack() as stack:
+                # One hop to a thread opens the clone and reads all that is there.
+                clone = await self._in_thread(lambda: self._look(stack, grant, source, batch))
+                await self._complete(clone, grant, source, batch)
+        except ArchonError as error:
+            batch.fail(error)
+        return batch.answers
+
+    async def files(self, source: GitSource) -> CommitFiles:
+        """The file list of a commit. Raises the `ArchonError` that says why not."""
+        grant = self._grant(source)
+        with ExitStack() as stack:
+            clone = await self._in_thread(lambda: stack.enter_context(self._use(grant, source)))
+            known = await self._in_thread(lambda: clone.commits.get(source.commit))
+            return known or await self._fetch_files(clone, grant, source)
+
+    async def on_host(
+        self, url: str, credentials: GitCredentials | None, work: Callable[[HostSession], T]
+    ) -> T:
+        """The answer of `work`, which asks a host and needs no clone."""
+        grant = self.hosts.grant(url, credentials)
+
+        def session(login: Login) -> HostSession:
+            return HostSession(self.hosts.remote(grant, login), self.hosts.policy, self._limits)
+
+        return (await self._exchange(grant, session, lambda session, _: work(session)))[0]
+
+    async def in_clone(self, source: GitSource, work: Callable[[FetchSession, Clone], T]) -> T:
+        """The answer of `work`, which brings objects into the clone of `source`."""
+        grant = self._grant(source)
+        with ExitStack() as stack:
+            clone = await self._in_thread(lambda: stack.enter_context(self._use(grant, source)))
+            return (await self._in_session(clone, grant, lambda session, _: work(session, clone)))[0]
+
+    async def close(self) -> None:
+        """Wait for what runs; exchanges under way are ended by their callers' cancellation. Idempotent."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    def _grant(self, source: GitSource) -> Grant:
+        check_commit(source.commit)
+        return self.hosts.grant(source.url, source.credentials)
+
+    def _use(self, grant: Grant, source: GitSource) -> AbstractContextManager[Clone]:
+        object_format = "sha1" if len(source.commit) == 40 else "sha256"
+        return self._cache.use(grant.url, grant.scope, object_format)
+
+    def _look(self, stack: ExitStack, grant: Grant, source: GitSource, batch: Batch) -> Clone:
+        clone = stack.enter_context(self._use(grant, source))
+        if batch.needs_files and (files := clone.commits.get(source.commit)):
+            batch.resolve(files)
+        asked = len(batch.waiting)
+        size = self._read(clone, batch, cache_hit=True)
+        self._cache.count("hits", asked - len(batch.waiting))
+        self._cache.count("hit_bytes", size)
+        return clone
+
+    async def _complete(self, clone: Clone, grant: Grant, source: GitSource, batch: Batch) -> None:
+        """Fetch what `_look` did not find."""
+        if batch.needs_files:
+            batch.resolve(await self._fetch_files(clone, grant, source))
+            await self._in_thread(lambda: self._read(clone, batch, cache_hit=True))
+        for _ in range(ROUNDS):
+            missing = batch.waiting
+            if not missing:
+                break
+            self._cache.count("miss:absent", len(missing))
+            received, attempts = await self._fetch_blobs(clone, grant, source, batch)
+            share = received // len(missing)
+            reading = partial(self._read, cache_hit=False, wire_bytes=share, attempts=attempts)
+            await self._in_thread(partial(reading, clone, batch))
+        batch.fail(CorruptPack("the clone cache keeps being damaged", hint="archon-agent cache verify"))
+        if batch.pointers:
+            await self._fetch_lfs(grant, batch)
+
+    def _read(
+        self, clone: Clone, batch: Batch, *, cache_hit: bool, wire_bytes: int = 0, attempts: int = 1
+    ) -> int:
+        """Answer what the clone has; bytes read."""
+        size = 0
+        for oid in batch.waiting:
+            try:
+                kind, content = clone.packs.read(oid)
+            except KeyError:
+                continue
+            except CorruptPack:
+                self._cache.count("corruptions")
+                continue
+            except ArchonError as error:
+                batch.reject(oid, error)
+                continue
+            if kind != BLOB:
+                batch.reject(oid, MissingBlob(f"the object {oid[:12]} is no file"))
+                continue
+            batch.accept(oid, content, cache_hit=cache_hit, wire_bytes=wire_bytes, attempts=attempts)
+            size += len(content)
+        return size
+
+    async def _fetch_files(self, clone: Clone, grant: Grant, source: GitSource) -> CommitFiles:
+        async def work() -> CommitFiles:
+            files, _, _ = await self._in_session(
+                clone, grant, lambda session, _: session.files(source.commit, source.branch)
+            )
+            return files
+
+        found = await self._flight.run((clone.key, source.commit), work)
+        assert isinstance(found, CommitFiles)  # noqa: S101 - the flight's key names its type
+        return found
+
+    async def _fetch_blobs(
+        self, clone: Clone, grant: Grant, source: GitSource, batch: Batch
+    ) -> tuple[int, int]:
+        """Bring the waiting blobs in, joining exchanges under way for some of them; bytes and attempts."""
+        missing = batch.waiting
+        groups = {group for oid in missing if (group := self._groups.get((clone.key, oid)))}
+        if own := frozenset(missing).difference(*groups):
+            groups.add(own)
+            self._groups.update({(clone.key, oid): own for oid in own})
+        received = attempts = 0
+        flights = [self._join(clone, grant, source, group) for group in groups]
+        for group, landed in zip(groups, await asyncio.gather(*flights, return_exceptions=True), strict=True):
+            if isinstance(landed, ArchonError):
+                for oid in group:
+                    batch.reject(oid, landed)
+            elif isinstance(landed, BaseException):
+                raise landed
+            else:
+                for oid, error in landed.errors.items():
+                    batch.reject(oid, error)
+                attempts = max(attempts, landed.attempts)
+                received += landed.received if group is own else 0
+        return received, attempts
+
+    async def _join(self, clone: Clone, grant: Grant, source: GitSource, group: frozenset[str]) -> _Landed:
+        async def work() -> _Landed:
+            try:
+                answer = await self._in_session(
+                    clone, grant, lambda session, _: session.blobs(group, source.commit, source.branch)
+                )
+                return _Landed(*answer)
+            finally:
+                for oid in group:
+                    self._groups.pop((clone.key, oid), None)
+
+        landed = await self._flight.run((clone.key, group), work)
+        assert isinstance(landed, _Landed)  # noqa: S101 - the flight's key names its type
+        return landed
+
+    async def _fetch_lfs(self, grant: Grant, batch: Batch) -> None:
+        pointers = list(batch.pointers)
+        lfs = self._lfs
+        if lfs is None:
+            off = LfsPointer("a Git LFS pointer; fetching LFS content is off", hint="--git-lfs turns it on")
+            for pointer in pointers:
+                batch.replace_pointer(pointer, off)
+            return
+
+        def session(login: Login) -> HostSession:
+            return HostSession(self.hosts.remote(grant, login), self.hosts.policy, self._limits)
+
+        try:
+            contents, _, _ = await self._exchange(
+                grant, session, lambda session, login: lfs.fetch(session, grant.url, login, pointers)
+            )
+        except ArchonError as error:
+            contents = dict.fromkeys(pointers, error)
+        for pointer, content in contents.items():
+            batch.replace_pointer(pointer, content)
+
+    async def _in_session(
+        self, clone: Clone, grant: Grant, work: Callable[[FetchSession, Login], T]
+    ) -> tuple[T, int, int]:
+        def session(login: Login) -> FetchSession:
+            remote = self.hosts.remote(grant, login)
+            return FetchSession(clone, remote, self.hosts.policy, self._limits)
+
+        return await self._exchange(grant, session, work)
+
+    async def _exchange(
+        self, grant: Grant, open_session: Callable[[Login], Session], work: Callable[[Session, Login], T]
+    ) -> tuple[T, int, int]:
+        """`work` in a session of its own, retried; its answer, the bytes received and the attempts."""
+        made = 0
+
+        async def attempt(number: int) -> tuple[T, int]:
+            nonlocal made
+            made = number
+            async with self._fetching:
+                login = await self.hosts.resolver.login(grant)
+                try:
+                    return await self._ask(open_session(login), login, work)
+                except AccessDenied:
+                    renewed = await self.hosts.resolver.renew(grant, login)
+                    if renewed is None:
+                        raise
+                except ArchonError:
+                    self.hosts.forget(grant)
+                    raise
+                return await self._ask(open_session(renewed), renewed, work)
+
+        answer, received = await self._retry.run(attempt, f"fetching from {grant.url.authority}")
+        return answer, received, made
+
+    async def _ask(
+        self, session: Session, login: Login, work: Callable[[Session, Login], T]
+    ) -> tuple[T, int]:
+        answer = await self._in_thread(lambda: work(session, login), session)
+        return answer, session.received
+
+    async def _in_thread(self, work: Callable[[], T], session: HostSession | None = None) -> T:
+        """`work` in a thread of our own. When cancelled, stop the session and wait for the thread."""
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if session:
+                session.stop(BackendUnavailable("fetching was cancelled"))
+            await asyncio.wait([running])
+            running.exception()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    errors: dict[str, ArchonError]
+    received: int
+    attempts: int

@@ -1,0 +1,158 @@
+"""Where secrets come from: `env:NAME`, `file:/path`, `aws-secretsmanager:NAME#key`, what others add."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from core.errors import BackendUnavailable, ConfigurationError
+from core.safety.display import display
+from core.safety.redact import redact
+
+LARGEST_SECRET = 64 * 1024
+
+
+class SecretProvider(Protocol):
+    """Reads a secret. `locator` is the reference after its `scheme:`."""
+
+    async def read(self, locator: str) -> str:
+        """Raises `ConfigurationError` where there is no such secret, else `BackendUnavailable`."""
+        ...
+
+
+class SecretProviders:
+    """The providers by the scheme of their references; others are added with `register`."""
+
+    def __init__(self, providers: Mapping[str, SecretProvider]) -> None:
+        self._providers = dict(providers)
+
+    def register(self, scheme: str, provider: SecretProvider) -> None:
+        """Let `provider` read the references that begin with `scheme:`."""
+        self._providers[scheme] = provider
+
+    async def read(self, reference: str) -> str:
+        """The secret that `reference` names. Raises what its provider raises."""
+        scheme, colon, locator = reference.partition(":")
+        provider = self._providers.get(scheme)
+        if not colon or not locator or provider is None:
+            known = ", ".join(f"{name}:…" for name in sorted(self._providers))
+            raise ConfigurationError(
+                f"{display(redact(reference), 120)} is not a credential reference", hint=f"known are {known}"
+            )
+        return await provider.read(locator)
+
+
+class EnvironmentSecrets:
+    """`env:NAME`."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+
+    async def read(self, locator: str) -> str:
+        if not (value := self._environ.get(locator)):
+            raise ConfigurationError(f"the environment variable {display(locator, 80)} is not set")
+        return value
+
+
+class FileSecrets:
+    """`file:/absolute/path`; the file must be readable by its owner only (mode 0600 or narrower)."""
+
+    async def read(self, locator: str) -> str:
+        return await asyncio.to_thread(self._read, locator)
+
+    def _read(self, path: str) -> str:
+        shown = display(path, 120)
+        if not path.startswith("/") or "\0" in path:
+            raise ConfigurationError(f"the credential file {shown} needs an absolute path")
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the credential file {shown} cannot be read: {error.strerror}"
+            ) from None
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError(f"the credential file {shown} is not a regular file")
+            if status.st_mode & 0o077:
+                mode = stat.S_IMODE(status.st_mode)
+                raise ConfigurationError(
+                    f"the credential file {shown} can be read by others (mode {mode:04o})",
+                    hint="chmod 600 it",
+                )
+            content = file.read(LARGEST_SECRET + 1)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if not text.strip() or len(content) > LARGEST_SECRET:
+            raise ConfigurationError(f"the credential file {shown} does not hold a secret")
+        return text
+
+
+ClientFactory = Callable[[], AbstractAsyncContextManager[Any]]
+
+
+class AwsSecrets:
+    """`aws-secretsmanager:ARN-or-name[#key]`; `#key` picks a member of a JSON secret.
+
+    `client` opens an aioboto3 Secrets Manager client; credentials come from AWS's default chain.
+    """
+
+    def __init__(self, client: ClientFactory | None = None) -> None:
+        self._client = client or _default_client
+
+    async def read(self, locator: str) -> str:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name, _, member = locator.partition("#")
+        shown = display(name, 120)
+        try:
+            async with self._client() as client:
+                answer = await client.get_secret_value(SecretId=name)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in {"ThrottlingException", "InternalServiceError", "ServiceUnavailable"}:
+                raise BackendUnavailable(f"Secrets Manager does not answer for {shown}: {code}") from None
+            raise ConfigurationError(f"Secrets Manager refuses the secret {shown}: {code}") from None
+        except BotoCoreError as error:
+            raise BackendUnavailable(f"Secrets Manager cannot be reached: {type(error).__name__}") from None
+        text: object = answer.get("SecretString") or answer.get("SecretBinary", b"").decode(
+            "utf-8", "replace"
+        )
+        if member:
+            text = _member(str(text), member, shown)
+        return str(text)
+
+
+def _member(text: str, member: str, shown: str) -> object:
+    try:
+        value = json.loads(text)[member]
+    except (ValueError, TypeError, KeyError):
+        value = None
+    if not isinstance(value, str):
+        raise ConfigurationError(f"the secret {shown} has no text under the key {display(member, 80)}")
+    return value
+
+
+def _default_client() -> AbstractAsyncContextManager[Any]:
+    import aioboto3
+
+    client: AbstractAsyncContextManager[Any] = aioboto3.Session().client("secretsmanager")
+    return client
+
+
+def default_providers(environ: Mapping[str, str] = os.environ) -> SecretProviders:
+    """The providers archon brings."""
+    return SecretProviders(
+        {
+            "env": EnvironmentSecrets(environ),
+            "file": FileSecrets(),
+            "aws-secretsmanager": AwsSecrets(),
+        }
+    )
