@@ -21,7 +21,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 # What makes a path suspect; one that matches nothing of this is fine. `.git` in any case, as Git does.
 _SUSPECT = re.compile(r"\x00|^/|//|/\Z|(?:^|/)\.{1,2}(?:/|\Z)|(?:^|/)\.[gG][iI][tT](?:/|\Z)|^[A-Za-z]:|\\")
-_WINDOWS_ESCAPE = re.compile(r"^\\|^[A-Za-z]:[\\/]|(?:^|[\\/])\.\.(?:[\\/]|\Z)")
+_WINDOWS_ESCAPE = re.compile(r"^\\|^[A-Za-z]:[\\/]|(?:^|[\\/])\.\.(?:[\\/]|\Z)|^[./\\]+\Z")
 
 
 def from_bytes(path: bytes) -> str:

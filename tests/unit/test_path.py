@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import UnsafeInput
@@ -63,6 +63,7 @@ def test_safe_paths_pass_unchanged(path: str) -> None:
         "..\\up",
         "a\\..\\..\\b",
         "a/..\\b",
+        ".\\",
         "x" * 4097,
         "é" * 2049,
         "\ud800",
@@ -75,6 +76,9 @@ def test_unsafe_paths_are_refused(path: str) -> None:
 
 
 @given(st.text(st.sampled_from("./\\aC:\0g"), max_size=12))
+@example(".\\")
+@example(".\\/\\")
+@example("...")
 def test_whatever_passes_stays_inside_on_any_system(path: str) -> None:
     try:
         check_relative_path(path)
