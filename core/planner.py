@@ -139,7 +139,7 @@ class Planner:
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
         choices = self._selector.rank(facts, verdicts, wanted)
         if not choices:
-            return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts))
+            return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts), facts)
         if choices[0].strategy in self._pure:
             size = _estimated(facts) if encoded_size is None else encoded_size
         else:
@@ -201,7 +201,7 @@ class Planner:
             over = f"{len(encoded):,} B encoded > {self._context.max_file_bytes:,} B in a message"
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)
-        return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts))
+        return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts), facts)
 
 
 def _estimated(facts: FileFacts) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
@@ -61,11 +61,15 @@ _SKIPS: dict[SkipReason, tuple[str, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A file that is not published: which, why, and the detail of this case in words."""
+    """A file that is not published: which, why, and the detail of this case in words.
+
+    `facts` are those of a file that was looked at and that no strategy can carry.
+    """
 
     path: str
     reason: SkipReason
     detail: str = ""
+    facts: FileFacts | None = field(default=None, repr=False, compare=False)
 
 
 class ReadInterrupted(PermanentError):
