@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,13 +85,17 @@ def open_cost_history(settings: Settings) -> CostHistory:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to ingest: a directory, or a commit of a local repository."""
+    """What to ingest: a directory, or a commit of a local repository.
+
+    `overrides` are the user's choices by path, `without` the strategies not to use at all.
+    """
 
     path: Path
     ref: str | None = None
     project_name: str | None = None
     force_reindex: bool = False
     overrides: Mapping[str, ContentStrategy] = field(default_factory=dict)
+    without: Collection[ContentStrategy] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ async def ingestion(
             git=repository.git_state(),
             max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
         )
-        strategies = publishing_strategies(settings)
+        strategies = [each for each in publishing_strategies(settings) if each.name not in target.without]
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
         scope = f"{log.name} {project}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -110,6 +110,16 @@ class Planner:
         self._selector = selector
         self._rules = rules
         self._known = known
+
+    @property
+    def strategies(self) -> Collection[ContentStrategy]:
+        """The strategies it chooses from."""
+        return self._strategies.keys()
+
+    @property
+    def selector_name(self) -> str:
+        """What chooses among the feasible ones."""
+        return self._selector.name
 
     async def stream(self) -> AsyncIterator[list[PlanItem]]:
         """Plan items in path order, in chunks; the next chunk is read while this one is used."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.assembly import Target, ingestion
+from core.events.common import ContentStrategy
 from core.planner import PlanItem, PlannedFile
 from core.publisher import DryRun
 from core.repository.facts import FileFacts, Skip
@@ -90,3 +92,19 @@ async def test_a_dry_run_counts_as_it_goes(tmp_path: Path) -> None:
         assert (run.summary.files_discovered, run.summary.batches) == (7, 3)
         assert run.finish().batches == 4
         assert run.summary.files_published == 7
+
+
+async def test_a_file_nothing_can_carry_keeps_its_facts_for_the_next_rules(tmp_path: Path) -> None:
+    target = Target(
+        commit(tmp_path / "r", {"big.py": b"#" * 2000}),
+        without={ContentStrategy.INLINE, ContentStrategy.OBJECT_STORAGE, ContentStrategy.GIT_REFERENCE},
+    )
+    (skip,) = await plan(settings(tmp_path / "home"), target)
+    assert isinstance(skip, Skip)
+    assert skip.facts is not None
+    async with ingestion(settings(tmp_path / "home"), replace(target, without=())) as job:
+        again = job.planner.reconsider(skip.facts)
+        assert job.planner.selector_name == "rules"
+        assert ContentStrategy.INLINE in job.planner.strategies
+    assert isinstance(again, PlannedFile)
+    assert again.strategy is ContentStrategy.INLINE
