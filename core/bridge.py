@@ -83,7 +83,7 @@ class Bridge:
             content_source=answer.source.value,
             correlation_id=asked.correlation_id,
             generated_at=self._now(),
-            analysis=analysis,
+            analysis=analysis.model(),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from core.errors import AnalysisFailed, BackendUnavailable
-from core.events.intelligence import FileAnalysis
+from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
 from core.log.base import EventLog
 from core.settings import Settings
@@ -27,9 +27,7 @@ _SAMPLE = FileToAnalyze("health.py", b"def sample(x):\n    return x\n", "python"
 class Analyzer(Protocol):
     """Makes analyses."""
 
-    async def analyze_many(
-        self, files: Sequence[FileToAnalyze]
-    ) -> Sequence[FileAnalysis | AnalysisFailed]: ...
+    async def analyze_many(self, files: Sequence[FileToAnalyze]) -> Sequence[Analysis | AnalysisFailed]: ...
 
 
 class Disk(NamedTuple):

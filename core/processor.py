@@ -16,7 +16,7 @@ from core.dead_letters import DeadLetters
 from core.errors import AnalysisFailed, ArchonError, InvalidEvent, RetryableError
 from core.events.codec import decode_request, keep_files, to_json
 from core.events.common import Source, Timestamped
-from core.events.intelligence import FileAnalysis, FileIntelligence
+from core.events.intelligence import FileIdentity
 from core.events.outcome import (
     BatchCompleted,
     BatchFailed,
@@ -24,6 +24,7 @@ from core.events.outcome import (
     IndexProjectCompleted,
     IndexProjectFailed,
 )
+from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest, RequestedFile
 from core.events.topics import COMPLETED, FAILED
 from core.fetchers.resolver import Resolved, Resolver
@@ -49,9 +50,7 @@ logger = logging.getLogger(__name__)
 class Analyzer(Protocol):
     """Makes analyses; `core.intelligence.generator` implements it."""
 
-    async def analyze_many(
-        self, files: Sequence[FileToAnalyze]
-    ) -> Sequence[FileAnalysis | AnalysisFailed]: ...
+    async def analyze_many(self, files: Sequence[FileToAnalyze]) -> Sequence[Analysis | AnalysisFailed]: ...
 
 
 @dataclass(slots=True)
@@ -132,9 +131,8 @@ class RequestProcessor:
         await self._durably("outcome", lambda: self._announce(message, request, outcome, failures, started))
         seconds = self._clock() - started
         for record in records:
-            self._tell(
-                FileAnalyzed(record.project, record.path, record.size_bytes, seconds, record.content_source)
-            )
+            file = record.identity
+            self._tell(FileAnalyzed(file.project, file.path, file.size_bytes, seconds, file.content_source))
         self._tell(
             BatchFinished(
                 message.topic,
@@ -151,7 +149,7 @@ class RequestProcessor:
 
     async def _make_records(
         self, request: IndexRequest, outcome: BatchOutcome
-    ) -> tuple[list[FileIntelligence], dict[int, ArchonError]]:
+    ) -> tuple[list[FileRecord], dict[int, ArchonError]]:
         """Records, and the errors of the other files by their index in the request."""
         wanted = [
             (index, file)
@@ -171,7 +169,7 @@ class RequestProcessor:
             [FileToAnalyze(got.file.relative_path, got.content, _language(got)) for _, got in resolved]
         )
         now = datetime.now(UTC)
-        records: list[FileIntelligence] = []
+        records: list[FileRecord] = []
         for (index, got), analysis in zip(resolved, analyses, strict=True):
             if isinstance(analysis, AnalysisFailed):
                 failures[index] = analysis
@@ -292,8 +290,8 @@ def _language(got: Resolved) -> str | None:
     return got.file.language or language_of(got.file.relative_path, got.content)
 
 
-def _record(request: IndexRequest, got: Resolved, analysis: FileAnalysis, now: datetime) -> FileIntelligence:
-    return FileIntelligence.model_construct(
+def _record(request: IndexRequest, got: Resolved, analysis: Analysis, now: datetime) -> FileRecord:
+    identity = FileIdentity.model_construct(
         project=request.project_name,
         path=got.file.relative_path,
         checksum=got.checksum,
@@ -302,5 +300,5 @@ def _record(request: IndexRequest, got: Resolved, analysis: FileAnalysis, now: d
         content_source=got.source.value,
         correlation_id=request.correlation_id,
         generated_at=now,
-        analysis=analysis,
     )
+    return FileRecord(identity, analysis)

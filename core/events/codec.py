@@ -33,6 +33,11 @@ def to_json(model: BaseModel, *, exclude_none: bool = False) -> bytes:
         return json.dumps(data, separators=(",", ":")).encode()
 
 
+def with_field(json_object: bytes, name: str, value: bytes) -> bytes:
+    """A JSON object that has fields, with one more whose JSON is `value`."""
+    return b'%b,"%b":%b}' % (json_object[:-1], name.encode(), value)
+
+
 def from_json(value: bytes) -> Any:
     """Parsed JSON. Raises `InvalidEvent` for bytes that are none."""
     try:

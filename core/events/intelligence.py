@@ -92,8 +92,8 @@ class FileAnalysis(Wire):
     analyzer_version: str
 
 
-class FileIntelligence(Wire):
-    """The record of one file: identity, where its bytes came from, and the analysis.
+class FileIdentity(Wire):
+    """Which bytes a record is of, and where they came from.
 
     Identity for idempotence: (project, path, checksum, analyzer_version). `checksum` is the SHA-256
     the consumer computed; `checksum_verified` says whether the event let it be checked.
@@ -107,6 +107,11 @@ class FileIntelligence(Wire):
     content_source: str
     correlation_id: str | None = None
     generated_at: datetime
+
+
+class FileIntelligence(FileIdentity):
+    """The record of one file: identity, where its bytes came from, and the analysis."""
+
     analysis: FileAnalysis
 
 
@@ -133,8 +138,13 @@ class BridgeIntelligenceResponse(Wire):
     error: str | None = None
 
 
-class FileIntelligenceGenerated(Timestamped):
-    """The per-file results event; keyed by project and path, so a compacted topic is a table."""
+class FileIntelligenceHeader(Timestamped):
+    """The per-file results event without its record."""
 
     schema_version: Literal["1.0.0"] = "1.0.0"
+
+
+class FileIntelligenceGenerated(FileIntelligenceHeader):
+    """The per-file results event; keyed by project and path, so a compacted topic is a table."""
+
     payload: FileIntelligence

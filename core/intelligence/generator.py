@@ -15,9 +15,9 @@ from core.events.codec import decode_content
 from core.events.intelligence import (
     BridgeIntelligenceRequest,
     BridgeIntelligenceResponse,
-    FileAnalysis,
     FileIntelligence,
 )
+from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
 from core.intelligence.pool import DEADLINE_S, MEMORY_LIMIT, AnalyzerPool
 from core.intelligence.worker import Analyze, analyze_to_json
@@ -72,15 +72,12 @@ class BridgeIntelligenceGenerator:
         """Kill the processes, busy or not."""
         await self._pool.stop()
 
-    async def analyze_many(self, files: Sequence[FileToAnalyze]) -> list[FileAnalysis | AnalysisFailed]:
+    async def analyze_many(self, files: Sequence[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
         """One answer per file, in order; a file that cannot be analyzed costs its neighbours nothing.
 
         Raises `BackendUnavailable` where no process can be started.
         """
-        return [
-            answer if isinstance(answer, AnalysisFailed) else FileAnalysis.model_validate_json(answer)
-            for answer in await self._pool.run(files)
-        ]
+        return await self._pool.run(files)
 
     async def generate(self, request: BridgeIntelligenceRequest) -> BridgeIntelligenceResponse:
         """The record of one file, or in words why there is none; raises nothing an event can cause.
@@ -113,7 +110,7 @@ class BridgeIntelligenceGenerator:
                 content_source=source,
                 correlation_id=request.correlation_id,
                 generated_at=self._now(),
-                analysis=analysis,
+                analysis=analysis.model(),
             ),
         )
 

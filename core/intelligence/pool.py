@@ -14,6 +14,7 @@ from typing import Final, Self
 from pebble import ProcessExpired, ProcessPool
 
 from core.errors import AnalysisFailed, BackendUnavailable
+from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
 from core.intelligence.worker import Analyze, analyze_to_json, prepare, run_group
 from core.safety.display import display
@@ -53,7 +54,7 @@ class AnalyzerPool:
         self._memory_limit = memory_limit
         self._analyze = analyze
         self._opening: asyncio.Task[ProcessPool] | None = None
-        self._pending: set[Future[list[bytes | str]]] = set()
+        self._pending: set[Future[list[Analysis | str]]] = set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -75,15 +76,15 @@ class AnalyzerPool:
         for future in tuple(self._pending):
             future.cancel()
 
-    async def run(self, files: Sequence[FileToAnalyze]) -> list[bytes | AnalysisFailed]:
-        """One answer per file, in order: the JSON of its `FileAnalysis`, or why there is none.
+    async def run(self, files: Sequence[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
+        """One answer per file, in order; a file that cannot be analyzed costs its neighbours nothing.
 
         Raises `BackendUnavailable` where no process can be started.
         """
         groups = await asyncio.gather(*(self._run_group(group) for group in grouped(files)))
         return [answer for group in groups for answer in group]
 
-    async def _run_group(self, group: list[FileToAnalyze]) -> list[bytes | AnalysisFailed]:
+    async def _run_group(self, group: list[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
         try:
             answers = await self._submit(group)
         except TimeoutError:
@@ -98,7 +99,7 @@ class AnalyzerPool:
         alone = await asyncio.gather(*(self._run_group([file]) for file in group))
         return [answer for (answer,) in alone]
 
-    async def _submit(self, group: list[FileToAnalyze]) -> list[bytes | str]:
+    async def _submit(self, group: list[FileToAnalyze]) -> list[Analysis | str]:
         """The worker's answers. Raises `TimeoutError` or `ProcessExpired` where the worker was lost."""
         for _ in range(_STARTS):
             pool = await self._running()

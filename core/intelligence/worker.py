@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from pydantic_core import to_json
 
 from core.errors import AnalysisFailed
+from core.events.record import Analysis
 from core.intelligence.analyzer import to_record
 from core.intelligence.base import FileToAnalyze
 
 logger = logging.getLogger(__name__)
 
-Analyze = Callable[[FileToAnalyze, float], bytes]
-"""A file and the seconds it may take, to the JSON of its `FileAnalysis`; may raise AnalysisFailed."""
+Analyze = Callable[[FileToAnalyze, float], Analysis]
+"""A file and the seconds it may take, to its analysis; may raise AnalysisFailed."""
 
 _PR_SET_PDEATHSIG = 1
 _GC_THRESHOLD = 100_000
@@ -47,17 +48,29 @@ def prepare(memory_limit: int | None) -> None:
     gc.set_threshold(_GC_THRESHOLD)
 
 
-def analyze_to_json(file: FileToAnalyze, deadline_s: float) -> bytes:
-    """The JSON of the file's analysis."""
-    return to_json(to_record(file, deadline_s=deadline_s))
+def analyze_to_json(file: FileToAnalyze, deadline_s: float) -> Analysis:
+    """The file's analysis, as JSON already."""
+    record = to_record(file, deadline_s=deadline_s)
+    lines = record["lines"]
+    return Analysis(
+        json=to_json(record),
+        analyzer_version=record["analyzer_version"],
+        language=record["language"],
+        code_lines=lines.code if lines else None,
+        max_complexity=record["max_complexity"],
+        quality=record["scores"]["quality"]["value"],
+        names=tuple([symbol["name"] for symbol in record["symbols"]]),
+    )
 
 
-def run_group(analyze_one: Analyze, files: Sequence[FileToAnalyze], deadline_s: float) -> list[bytes | str]:
-    """One answer per file, in order: the JSON, or in words why there is none."""
+def run_group(
+    analyze_one: Analyze, files: Sequence[FileToAnalyze], deadline_s: float
+) -> list[Analysis | str]:
+    """One answer per file, in order: the analysis, or in words why there is none."""
     return [_run_one(analyze_one, file, deadline_s) for file in files]
 
 
-def _run_one(analyze_one: Analyze, file: FileToAnalyze, deadline_s: float) -> bytes | str:
+def _run_one(analyze_one: Analyze, file: FileToAnalyze, deadline_s: float) -> Analysis | str:
     try:
         return analyze_one(file, deadline_s)
     except AnalysisFailed as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.events.intelligence import FileIntelligence
+from core.events.record import FileRecord
 from core.events.request import IndexRequest
 
 
@@ -15,7 +15,7 @@ class BatchResult:
     """What one request yielded: records to put, paths to forget; both ordered by the request's timestamp."""
 
     request: IndexRequest
-    records: Sequence[FileIntelligence]
+    records: Sequence[FileRecord]
     deleted: Sequence[str]
 
 

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from core.database import Schema, encoded_path
 from core.errors import UnsafeInput
-from core.events.codec import to_json
-from core.events.intelligence import FileIntelligence
+from core.events.record import FileRecord
 from core.results.words import words_of_names, words_of_path
 
 SCHEMA = Schema(
@@ -74,16 +73,17 @@ class _Row(NamedTuple):
     analyzer_version: str | None = None
 
 
-def put(connection: sqlite3.Connection, records: Sequence[FileIntelligence], requested_us: int) -> None:
+def put(connection: sqlite3.Connection, records: Sequence[FileRecord], requested_us: int) -> None:
     """Store `records` of the request made at `requested_us`, unless a newer one has spoken of their paths."""
     projects: dict[str, int] = {}
     for record in records:
-        if (project_id := projects.get(record.project)) is None:
-            project_id = projects[record.project] = _project_id(connection, record.project)
-        path = encoded_path(record.path)
+        file = record.identity
+        if (project_id := projects.get(file.project)) is None:
+            project_id = projects[file.project] = _project_id(connection, file.project)
+        path = encoded_path(file.path)
         row = _find(connection, project_id, path)
         # The very record that stands there is a request delivered again.
-        new = _Row(row.id, requested_us, record.checksum, record.analysis.analyzer_version)
+        new = _Row(row.id, requested_us, file.checksum, record.analysis.analyzer_version)
         if row.requested_us <= requested_us and row != new:
             _forget(connection, row)
             stored = connection.execute(_STORE, (row.id, project_id, path, requested_us, *_columns(record)))
@@ -126,28 +126,28 @@ def _forget(connection: sqlite3.Connection, row: _Row) -> None:
         connection.execute("DELETE FROM details WHERE id = ?", (row.id,))
 
 
-def _columns(record: FileIntelligence) -> tuple[object, ...]:
+def _columns(record: FileRecord) -> tuple[object, ...]:
     """The columns of `files` from `checksum` on."""
-    analysis = record.analysis
+    file, analysis = record.identity, record.analysis
     return (
-        record.checksum,
-        record.checksum_verified,
-        record.size_bytes,
-        record.content_source,
-        record.correlation_id,
-        record.generated_at.isoformat(),
+        file.checksum,
+        file.checksum_verified,
+        file.size_bytes,
+        file.content_source,
+        file.correlation_id,
+        file.generated_at.isoformat(),
         analysis.analyzer_version,
         analysis.language,
-        analysis.lines.code if analysis.lines else None,
-        len(analysis.symbols),
+        analysis.code_lines,
+        len(analysis.names),
         analysis.max_complexity,
-        analysis.scores.quality.value,
+        analysis.quality,
     )
 
 
-def _describe(connection: sqlite3.Connection, file_id: int | None, record: FileIntelligence) -> None:
-    words = words_of_path(record.path), words_of_names(symbol.name for symbol in record.analysis.symbols)
-    connection.execute("INSERT INTO details VALUES (?, ?, ?, ?)", (file_id, *words, to_json(record.analysis)))
+def _describe(connection: sqlite3.Connection, file_id: int | None, record: FileRecord) -> None:
+    words = words_of_path(record.identity.path), words_of_names(record.analysis.names)
+    connection.execute("INSERT INTO details VALUES (?, ?, ?, ?)", (file_id, *words, record.analysis.json))
     connection.execute(
         "INSERT INTO words (rowid, path_words, symbol_words) VALUES (?, ?, ?)", (file_id, *words)
     )

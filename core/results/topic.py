@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from core.errors import BackendUnavailable
-from core.events.codec import to_json
+from core.events.codec import to_json, with_field
 from core.events.common import Source
-from core.events.intelligence import FileIntelligence, FileIntelligenceGenerated
+from core.events.intelligence import FileIntelligenceHeader
+from core.events.record import FileRecord
 from core.events.topics import FILE_INTELLIGENCE
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.results.base import BatchResult
@@ -27,7 +28,8 @@ class TopicSink:
         request = result.request
         messages = [
             OutgoingMessage(
-                record_key(record.project, record.path), to_json(self._event(record, request.event_id))
+                record_key(record.identity.project, record.identity.path),
+                with_field(to_json(self._header(record, request.event_id)), "payload", record.to_json()),
             )
             for record in result.records
         ]
@@ -39,15 +41,14 @@ class TopicSink:
     async def close(self) -> None:
         """Nothing: the log is its owner's."""
 
-    def _event(self, record: FileIntelligence, causation_id: str) -> FileIntelligenceGenerated:
-        return FileIntelligenceGenerated(
+    def _header(self, record: FileRecord, causation_id: str) -> FileIntelligenceHeader:
+        return FileIntelligenceHeader(
             event_id=str(uuid4()),
             event_type=FILE_INTELLIGENCE,
-            correlation_id=record.correlation_id or str(uuid4()),
+            correlation_id=record.identity.correlation_id or str(uuid4()),
             causation_id=causation_id,
             timestamp=datetime.now(UTC),
             source=self._source,
-            payload=record,
         )
 
 

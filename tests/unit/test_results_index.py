@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import BackendUnavailable, ConfigurationError, UsageError
-from core.events.intelligence import FileAnalysis, FileIntelligence, LineCounts, Score, Scores, Symbol
+from core.events.intelligence import FileAnalysis, FileIdentity, LineCounts, Score, Scores, Symbol
+from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest
 from core.results.base import BatchResult
 from core.results.index import ResultsIndex
@@ -69,8 +70,8 @@ def record(
     project: str = "shop",
     checksum: str = "1",
     size: int = 100,
-) -> FileIntelligence:
-    return FileIntelligence.model_construct(
+) -> FileRecord:
+    identity = FileIdentity.model_construct(
         project=project,
         path=path,
         checksum=f"sha256:{checksum * 64}",
@@ -79,12 +80,12 @@ def record(
         content_source="inline",
         correlation_id="run-1",
         generated_at=NOON,
-        analysis=analysed or analysis(),
     )
+    return FileRecord(identity, Analysis.of(analysed or analysis()))
 
 
 def batch(
-    *records: FileIntelligence, deleted: Sequence[str] = (), at: datetime = NOON, project: str = "shop"
+    *records: FileRecord, deleted: Sequence[str] = (), at: datetime = NOON, project: str = "shop"
 ) -> BatchResult:
     request = IndexRequest(
         event_id="event",
@@ -122,7 +123,7 @@ async def test_a_record_comes_back_whole(index: ResultsIndex) -> None:
     await index.write(batch(written))
     stored = await index.record("shop", "src/cart.py")
     assert stored is not None
-    assert stored.intelligence() == written
+    assert stored.intelligence() == written.intelligence()
     assert stored.to_json()["symbols"][0]["name"] == "add"
     (file,) = [file async for file in index.query()]
     assert (file.path, file.symbols, file.max_complexity, file.code_lines) == ("src/cart.py", 2, 3, 10)
