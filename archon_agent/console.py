@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from core.progress import BatchFinished, BatchPublished, FilesScanned, Listener, RunEvent
+from core.progress import BatchFinished, BatchPublished, FilesExpected, FilesScanned, Listener, RunEvent
 from core.safety.display import display
 from core.units import size
 
@@ -87,6 +87,8 @@ def _live(title: str, total: int | None) -> Iterator[Listener]:
 
         def listen(event: RunEvent) -> None:
             counters.add(event)
+            if isinstance(event, FilesExpected):
+                bar.update(task, total=event.files)
             done = counters.batches if total is not None else counters.files
             bar.update(task, completed=done, detail=counters.text())
 

@@ -34,9 +34,10 @@ from core.log.embedded import EmbeddedLog
 from core.manifest import SqliteManifest
 from core.planner import Planner, PlanRules
 from core.processor import RequestProcessor
-from core.progress import Listener, ignore, tell_all
+from core.progress import FilesExpected, Listener, ignore, tell_all
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
 from core.repository.discover import open_repository
+from core.repository.facts import Countable
 from core.results.base import ResultSink
 from core.results.index import ResultsIndex
 from core.results.topic import TopicSink
@@ -122,6 +123,8 @@ async def ingestion(
     async with AsyncExitStack() as stack:
         opened = open_repository(target.path, ref=target.ref, include_untracked=publish.include_untracked)
         repository = stack.enter_context(closing(opened))
+        if isinstance(repository, Countable):
+            listener(FilesExpected(repository.count_files()))
         project = project_name(target.project_name, repository.name)
         log = await stack.enter_async_context(open_log(settings))
         limit = min(publish.max_batch_bytes, await log.max_message_bytes(REQUESTED_V2))

@@ -9,6 +9,13 @@ from core.events.common import ContentStrategy
 
 
 @dataclass(frozen=True, slots=True)
+class FilesExpected:
+    """How many files the repository says it has, told before the first is read."""
+
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class FilesScanned:
     """More files were listed and read."""
 
@@ -199,7 +206,8 @@ class BatchFinished:
 
 
 RunEvent = (
-    FilesScanned
+    FilesExpected
+    | FilesScanned
     | FileSkipped
     | FilesUnchanged
     | FilesPacked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from core.errors import PermanentError
 from core.safety.display import display
@@ -142,6 +142,15 @@ class GitState:
     branch: str | None
     remote_url: str | None
     prefix: str = ""
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """A repository that knows how many files it lists without listing them."""
+
+    def count_files(self) -> int:
+        """At most so many; for progress, not for proof."""
+        ...
 
 
 class Repository(Protocol):

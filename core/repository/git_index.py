@@ -54,6 +54,15 @@ def open_index(path: Path, object_format: ObjectFormat) -> BinaryIO | None:
     return stream
 
 
+def count_entries(path: Path) -> int:
+    """How many entries the index at `path` says it has; 0 where there is none to read."""
+    try:
+        with path.open("rb") as stream:
+            return int(read_index_header(stream)[1])
+    except (OSError, AssertionError, ValueError, struct.error, UnsupportedIndexFormat):
+        return 0
+
+
 def read_entries(stream: BinaryIO, object_format: ObjectFormat) -> Iterator[SerializedIndexEntry]:
     """The entries of an index in path order; conflicted paths appear once per stage.
 

@@ -14,6 +14,7 @@ from core.repository.attributes import Rule, parse_attributes
 from core.repository.dirty import WorkTreeComparison
 from core.repository.facts import Entry, GitState, Skip
 from core.repository.git_directory import GitDirectory
+from core.repository.git_index import count_entries
 from core.repository.git_state import git_state
 from core.repository.git_tree import Objects, TreeListing
 from core.repository.ignore import IgnoreRules
@@ -61,6 +62,10 @@ class WorkTree:
                 return
             with closing(TreeWalk(self._top, WalkRules(enter_repositories=False, by_content=False))) as walk:
                 yield from self._with_untracked(walk, lister)
+
+    def count_files(self) -> int:
+        """As `Countable.count_files`, of the whole work tree."""
+        return count_entries(self._git.index())
 
     def has_tracked_files(self) -> bool:
         """Whether the index tracks anything here."""
