@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import re
 import socket
@@ -16,16 +18,19 @@ from prometheus_client import CollectorRegistry
 
 from core.agent import Agent
 from core.bridge import Bridge
+from core.cache.counted import CountedCache
+from core.cache.disk import DiskCache
 from core.checks import dependency_checks, disk_of, pool_check
 from core.consumer import Consumer, Limits
 from core.cost_history import Charge, CostHistory, recording
 from core.dead_letters import DeadLetters
-from core.errors import ConfigurationError, UsageError
+from core.errors import BackendUnavailable, ConfigurationError, UsageError
 from core.events.common import ContentStrategy, Source
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, REQUESTED_V2, dead_letter_topic
 from core.fetchers.base import Fetcher
 from core.fetchers.inline import InlineFetcher
 from core.fetchers.local_path import LocalPathFetcher
+from core.fetchers.object_storage import ObjectStorageFetcher
 from core.fetchers.resolver import Resolver
 from core.fleet import Tally
 from core.intelligence.generator import BridgeIntelligenceGenerator
@@ -41,15 +46,22 @@ from core.repository.facts import Countable
 from core.results.base import ResultSink
 from core.results.index import ResultsIndex
 from core.results.topic import TopicSink
+from core.retry import RetryPolicy
 from core.settings import Settings
+from core.storage.base import ContentStorageClient
+from core.storage.factory import link_policy, new_storage
+from core.storage.local import LocalStorageClient
 from core.strategies.base import PublishContext, Strategy
 from core.strategies.inline import InlineStrategy
+from core.strategies.object_storage import ObjectStorageStrategy, drain_warning
 from core.strategies.selector import RuleSelector
 from core.telemetry.cost import Usage, price
 from core.telemetry.cost_meter import CostMeter
 from core.telemetry.export import export
 from core.telemetry.health import HealthMonitor, Report
 from core.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
 ENVELOPE_BYTES = 16 << 10
@@ -134,6 +146,7 @@ async def ingestion(
             git=repository.git_state(),
             max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
         )
+        await _warn_of_short_links(settings, log)
         strategies = [each for each in publishing_strategies(settings) if each.name not in target.without]
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
@@ -168,7 +181,43 @@ async def ingestion(
 
 def publishing_strategies(settings: Settings) -> list[Strategy]:
     """The strategies these settings make possible."""
-    return [InlineStrategy(settings.publish.inline_size_limit)]
+    strategies: list[Strategy] = [InlineStrategy(settings.publish.inline_size_limit)]
+    if storage := open_storage(settings):
+        strategies.append(
+            ObjectStorageStrategy(
+                storage, link_lifetime_s=settings.storage.link_lifetime, retry=_retry(settings)
+            )
+        )
+    return strategies
+
+
+def open_storage(settings: Settings) -> ContentStorageClient | None:
+    """The object storage of these settings, None where there is none. Raises `ConfigurationError`."""
+    return new_storage(settings.storage, settings.objects_dir)
+
+
+def open_content_cache(settings: Settings) -> CountedCache | None:
+    """The cache of fetched contents, opened; None where it is turned off. Blocks.
+
+    Raises `BackendUnavailable` or `ConfigurationError` where the directory cannot be used.
+    """
+    if not settings.cache.max_bytes:
+        return None
+    cache = CountedCache(DiskCache(settings.content_cache_dir, settings.cache.max_bytes))
+    cache.open()
+    return cache
+
+
+def _retry(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.agent.attempts, deadline_s=settings.agent.file_deadline)
+
+
+async def _warn_of_short_links(settings: Settings, log: EventLog) -> None:
+    if settings.storage.provider in {"none", "local"}:
+        return
+    lags = await log.lag(settings.log.group, settings.log.topics)
+    if warning := drain_warning(lags, settings.storage.link_lifetime):
+        logger.warning(warning)
 
 
 def _wanted(settings: Settings, strategies: Sequence[Strategy]) -> ContentStrategy | None:
@@ -216,7 +265,7 @@ async def consuming(
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
-        resolver = Resolver(consuming_fetchers(settings), listener)
+        resolver = Resolver(await consuming_fetchers(settings), listener)
         stack.push_async_callback(resolver.close)
         sinks: list[ResultSink] = []
         if agent.index:
@@ -232,6 +281,7 @@ async def consuming(
             source,
             listener=listener,
             attempts=None if service else agent.attempts,
+            held_bytes=agent.bytes_in_flight,
         )
         consumer = Consumer(
             log,
@@ -276,10 +326,42 @@ def charging(metrics: Metrics, settings: Settings) -> Charge:
     return charge
 
 
-def consuming_fetchers(settings: Settings) -> list[Fetcher]:
+async def consuming_fetchers(settings: Settings) -> list[Fetcher]:
     """The fetchers these settings make possible."""
     roots = settings.agent.local_roots
     if roots is None:  # paths of strangers' machines mean nothing here, those of this machine may
         roots = () if settings.kafka.servers else ("/",)
     local = [Path(root) for root in roots]
-    return [InlineFetcher(), LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight)]
+    return [
+        InlineFetcher(),
+        LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
+        await _object_storage_fetcher(settings),
+    ]
+
+
+async def _object_storage_fetcher(settings: Settings) -> ObjectStorageFetcher:
+    storage = settings.storage
+    stores: list[ContentStorageClient] = []
+    if storage.read_by_key and storage.provider != "none":
+        # Events published before another provider was configured may still point to this machine's store.
+        stores = [LocalStorageClient(settings.objects_dir)]
+        configured = open_storage(settings)
+        if configured and configured.location != stores[0].location:
+            stores.append(configured)
+    links: LinkReader | None = None
+    if policy := link_policy(storage):
+        from core.storage.links import LinkReader  # who follows no links pays for no HTTP client
+
+        links = LinkReader(policy, storage.in_flight)
+    cache: CountedCache | None = None
+    try:
+        cache = await asyncio.to_thread(open_content_cache, settings)
+    except BackendUnavailable as error:
+        logger.warning("contents are not cached: %s", error)
+    return ObjectStorageFetcher(
+        stores,
+        links,
+        cache,
+        retry=_retry(settings),
+        in_flight=storage.in_flight,
+    )

@@ -57,7 +57,7 @@ class Bridge:
     async def warm(self, request: IndexRequest) -> list[WarmedFile]:
         """Fetch and verify every file of `request` as the consumer would, so that caches hold it."""
         return [
-            WarmedFile(answer.file.relative_path, len(answer.content))
+            WarmedFile(answer.file.relative_path, answer.size)
             if isinstance(answer, Resolved)
             else WarmedFile(
                 answer.file.relative_path, reason=answer.error.reason, message=redact(str(answer.error))
@@ -70,7 +70,7 @@ class Bridge:
         (answer,) = await self._resolver.resolve(asked, asked.files)
         if not isinstance(answer, Resolved):
             raise answer.error
-        file = FileToAnalyze(answer.file.relative_path, answer.content, answer.file.language)
+        file = FileToAnalyze(answer.file.relative_path, answer.content, answer.file.language, answer.size)
         (analysis,) = await self._analyzer.analyze_many([file])
         if isinstance(analysis, AnalysisFailed):
             raise analysis
@@ -79,7 +79,7 @@ class Bridge:
             path=answer.file.relative_path,
             checksum=answer.checksum,
             checksum_verified=answer.verified,
-            size_bytes=len(answer.content),
+            size_bytes=answer.size,
             content_source=answer.source.value,
             correlation_id=asked.correlation_id,
             generated_at=self._now(),

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
 
+from core.budget import ByteBudget
 from core.dead_letters import DeadLetters
 from core.errors import AnalysisFailed, ArchonError, InvalidEvent, RetryableError
 from core.events.codec import decode_request, keep_files, to_json
@@ -27,6 +28,7 @@ from core.events.outcome import (
 from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest, RequestedFile
 from core.events.topics import COMPLETED, FAILED
+from core.fetchers.base import HEAD_BYTES, HELD_LIMIT
 from core.fetchers.resolver import Resolved, Resolver
 from core.intelligence.base import FileToAnalyze
 from core.log.base import EventLog, LogMessage, OutgoingMessage, PublishFailure
@@ -88,9 +90,13 @@ class RequestProcessor:
         listener: Listener = ignore,
         wait: Backoff = backoff,
         attempts: int | None = None,
+        held_bytes: int = 64 << 20,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`attempts` bounds how often durable steps are tried; None is for ever, as a service must."""
+        """`attempts` bounds how often durable steps are tried; None is for ever, as a service must.
+
+        `held_bytes` bounds the contents held at once, of all messages together.
+        """
         self._log = log
         self._resolver = resolver
         self._analyzer = analyzer
@@ -100,6 +106,8 @@ class RequestProcessor:
         self._tell = listener
         self._wait = wait
         self._attempts = attempts
+        self._held_bytes = held_bytes
+        self._budget = ByteBudget(held_bytes)
         self._clock = clock
         self.blocked: str | None = None
 
@@ -157,31 +165,43 @@ class RequestProcessor:
             if request.include_tests or not is_test_path(file.relative_path)
         ]
         outcome.skipped = len(request.files) - len(wanted)
+        records: dict[int, FileRecord] = {}
         failures: dict[int, ArchonError] = {}
-        resolved: list[tuple[int, Resolved]] = []
-        answers = await self._resolver.resolve(request, [file for _, file in wanted])
-        for (index, _), answer in zip(wanted, answers, strict=True):
-            if isinstance(answer, Resolved):
-                resolved.append((index, answer))
-            else:
-                failures[index] = answer.error
-        analyses = await self._analyzer.analyze_many(
-            [FileToAnalyze(got.file.relative_path, got.content, _language(got)) for _, got in resolved]
-        )
-        now = datetime.now(UTC)
-        records: list[FileRecord] = []
-        for (index, got), analysis in zip(resolved, analyses, strict=True):
-            if isinstance(analysis, AnalysisFailed):
-                failures[index] = analysis
-                continue
-            outcome.by_source[got.source] += 1
-            records.append(_record(request, got, analysis, now))
+        for group in _groups(wanted, self._held_bytes // 4):
+            async with self._budget.holding(sum(_held(file) for _, file in group)):
+                for index, answer in await self._make_group(request, group, outcome):
+                    if isinstance(answer, ArchonError):
+                        failures[index] = answer
+                    else:
+                        records[index] = answer
         outcome.indexed = len(records)
         outcome.failed = len(failures)
         for index, error in failures.items():
             path = request.files[index].relative_path
             self._tell(FileFailed(request.project_name, path, error.reason, redact(str(error))))
-        return records, failures
+        return [records[index] for index in sorted(records)], failures
+
+    async def _make_group(
+        self, request: IndexRequest, group: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
+    ) -> list[tuple[int, FileRecord | ArchonError]]:
+        """A record or an error for each of some files of a request, whose contents are held meanwhile."""
+        answers: list[tuple[int, FileRecord | ArchonError]] = []
+        resolved: list[tuple[int, Resolved]] = []
+        found = await self._resolver.resolve(request, [file for _, file in group])
+        for (index, _), answer in zip(group, found, strict=True):
+            if isinstance(answer, Resolved):
+                resolved.append((index, answer))
+            else:
+                answers.append((index, answer.error))
+        analyses = await self._analyzer.analyze_many([_to_analyze(got) for _, got in resolved])
+        now = datetime.now(UTC)
+        for (index, got), analysis in zip(resolved, analyses, strict=True):
+            if isinstance(analysis, AnalysisFailed):
+                answers.append((index, analysis))
+                continue
+            outcome.by_source[got.source] += 1
+            answers.append((index, _record(request, got, analysis, now)))
+        return answers
 
     async def _store(self, result: BatchResult) -> None:
         for sink in self._sinks:
@@ -285,6 +305,32 @@ def _failure(file: RequestedFile, error: ArchonError) -> FileFailure:
     return FileFailure(path=file.relative_path, reason=error.reason, message=redact(str(error)))
 
 
+def _held(file: RequestedFile) -> int:
+    """Bytes that a file's content takes while it is analysed."""
+    size = file.size_bytes or 0
+    return size if size <= HELD_LIMIT else HEAD_BYTES
+
+
+def _groups(
+    files: Sequence[tuple[int, RequestedFile]], limit: int
+) -> Iterator[list[tuple[int, RequestedFile]]]:
+    """The files in order, in groups of at most `limit` bytes held, or of one file."""
+    group: list[tuple[int, RequestedFile]] = []
+    held = 0
+    for index, file in files:
+        if group and held + _held(file) > limit:
+            yield group
+            group, held = [], 0
+        group.append((index, file))
+        held += _held(file)
+    if group:
+        yield group
+
+
+def _to_analyze(got: Resolved) -> FileToAnalyze:
+    return FileToAnalyze(got.file.relative_path, got.content, _language(got), got.size)
+
+
 def _language(got: Resolved) -> str | None:
     """The event's word; v1 events have none."""
     return got.file.language or language_of(got.file.relative_path, got.content)
@@ -296,7 +342,7 @@ def _record(request: IndexRequest, got: Resolved, analysis: Analysis, now: datet
         path=got.file.relative_path,
         checksum=got.checksum,
         checksum_verified=got.verified,
-        size_bytes=len(got.content),
+        size_bytes=got.size,
         content_source=got.source.value,
         correlation_id=request.correlation_id,
         generated_at=now,

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from core.errors import ArchonError, ChecksumMismatch, ContentMissing
 from core.events.request import Carrier, IndexRequest, RequestedFile
-from core.fetchers.base import Fetched, Fetcher
+from core.fetchers.base import Fetched, Fetcher, StoredFile
 from core.progress import FallbackUsed, FileResolved, Listener, ignore
 from core.safety.path import check_relative_path
+
+_BLOCK = 1 << 20
 
 # Which source may stand in for which, in order. A stand-in is asked only where the event carries what
 # it needs, and what it yields is verified like the first choice.
@@ -27,13 +29,22 @@ SOURCES: Mapping[Carrier, tuple[Carrier, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A file's bytes and their proof. `checksum` is computed from the bytes, `verified` against the event."""
+    """A file's bytes and their proof. `checksum` is computed from the bytes, `verified` against the event.
+
+    `content` is only the beginning of a file that is too large to hold; `whole` has it then.
+    """
 
     file: RequestedFile
     content: bytes
     source: Carrier
     checksum: str
     verified: bool
+    whole: StoredFile | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.whole.size if self.whole else len(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class Resolver:
             if first:
                 cause = errors[index].reason if index in errors else "not_configured"
                 self._tell(FallbackUsed("consumer", first, carrier, cause))
-            size = len(result.content)
+            size = result.size
             self._tell(
                 FileResolved(
                     file.relative_path,
@@ -150,19 +161,34 @@ class Resolver:
 
 def _verify(file: RequestedFile, fetched: Fetched, source: Carrier) -> Resolved | ArchonError:
     """Check the bytes against the event: SHA-256 first, the Git blob id where there is no checksum."""
-    content = fetched.content
-    checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    checksum = fetched.checksum or f"sha256:{_digest(hashlib.sha256(), fetched)}"
     if file.checksum:
         if checksum != file.checksum:
             return ChecksumMismatch(f"{source} yields {checksum[:19]}…, the event says {file.checksum[:19]}…")
-    elif file.git_blob and git_blob_id(content, len(file.git_blob)) != file.git_blob:
+    elif file.git_blob and _blob_id(fetched, len(file.git_blob)) != file.git_blob:
         return ChecksumMismatch(f"{source} does not yield the Git blob {file.git_blob[:12]}")
-    return Resolved(file, content, source, checksum, bool(file.checksum or file.git_blob))
+    verified = bool(file.checksum or file.git_blob)
+    return Resolved(file, fetched.content, source, checksum, verified, fetched.whole)
+
+
+def _digest(digest: hashlib._Hash, fetched: Fetched) -> str:
+    """`digest` after all of the file's bytes."""
+    if fetched.whole is None:
+        digest.update(fetched.content)
+        return digest.hexdigest()
+    with fetched.whole.path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blob_id(fetched: Fetched, hex_length: int) -> str:
+    """The Git object id of a file as a blob: SHA-1 (40 digits) or SHA-256 (64)."""
+    header = b"blob %d\0" % fetched.size
+    plain = hashlib.sha256(header) if hex_length == 64 else hashlib.sha1(header, usedforsecurity=False)
+    return _digest(plain, fetched)
 
 
 def git_blob_id(content: bytes, hex_length: int) -> str:
     """The Git object id of a blob: SHA-1 (40 digits) or SHA-256 (64)."""
-    header = b"blob %d\0" % len(content)
-    if hex_length == 64:
-        return hashlib.sha256(header + content).hexdigest()
-    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
+    return _blob_id(Fetched(content), hex_length)
