@@ -77,6 +77,10 @@ class Agent:
         )
         metrics.watch_caches(caches)
 
+    def pause(self, paused: bool) -> None:
+        """Take nothing new until told otherwise; what is in flight finishes."""
+        self._consumer.paused = paused
+
     async def run(self, *, drain: bool, stop: asyncio.Event) -> RunSummary:
         """Consume as `Consumer.run` does, telling the fleet meanwhile."""
         watching = [asyncio.create_task(self._watch_lag()), asyncio.create_task(self._watch_health())]

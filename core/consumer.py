@@ -102,6 +102,8 @@ class Consumer:
         self._member: LogConsumer | None = None
         self._commit_error: str | None = None
         self.progressed_at = clock()
+        self.paused = False
+        """While set nothing new is taken; what is in flight finishes, and the group keeps this member."""
 
     @property
     def summary(self) -> RunSummary:
@@ -190,7 +192,8 @@ class Consumer:
         return len(messages)
 
     def _is_full(self) -> bool:
-        return len(self._tasks) >= self._limits.messages or self._bytes >= self._limits.bytes
+        full = len(self._tasks) >= self._limits.messages or self._bytes >= self._limits.bytes
+        return full or self.paused
 
     async def _hold(self, member: LogConsumer, stopped: asyncio.Task[bool]) -> None:
         """Take nothing more until something finishes, polling on so that the group keeps us."""

@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -39,12 +39,16 @@ _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _KI
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What was run: the project, where it was read from, the log it went to, and when it began."""
+    """What was run: the project, where it was read from, the log it went to, and when it began.
+
+    `planned` are files by strategy, and all of them as `discovered`, as far as a plan knew.
+    """
 
     project: str
     path: str
     log: str
     started_at: datetime
+    planned: Mapping[str, int] = field(default_factory=dict)
 
 
 class Recorded(NamedTuple):
@@ -85,6 +89,7 @@ class Recorder:
                 "path": header.path,
                 "log": header.log,
                 "started_at": header.started_at.isoformat(),
+                "planned": dict(header.planned),
             }
         )
         self._flush()
@@ -98,7 +103,7 @@ class Recorder:
     def __call__(self, event: RunEvent) -> None:
         name = type(event).__name__
         now = self._clock()
-        values = {field: getattr(event, field) for field in _FIELDS[name]}
+        values = {each: getattr(event, each) for each in _FIELDS[name]}
         self._write([round((now - self._started) * 1000), name, values])
         if now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
@@ -195,8 +200,9 @@ def _header(line: bytes) -> Header | None:
         if not isinstance(data, dict) or data.get("journal") != VERSION:
             return None
         started_at = datetime.fromisoformat(str(data["started_at"]))
-        return Header(str(data["project"]), str(data["path"]), str(data["log"]), started_at)
-    except (ValueError, KeyError):
+        planned = {str(name): int(files) for name, files in data.get("planned", {}).items()}
+        return Header(str(data["project"]), str(data["path"]), str(data["log"]), started_at, planned)
+    except (ValueError, KeyError, AttributeError, TypeError):
         return None
 
 

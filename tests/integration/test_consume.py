@@ -16,8 +16,9 @@ from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import BackendUnavailable, UsageError
 from core.events import topics
 from core.events.codec import decode_request
-from core.log.base import LogMessage, OutgoingMessage, Position, PublishFailure
+from core.log.base import LogMessage, OutgoingMessage, Position, PublishFailure, TopicPartition
 from core.log.embedded import EmbeddedLog
+from core.log.embedded.consumer import EmbeddedConsumer
 from core.progress import BatchFinished, DeadLettered, FileAnalyzed, FileResolved, RunEvent
 from core.settings import Settings, load
 from tests.repositories import FILES, commit, git, write
@@ -290,3 +291,27 @@ async def test_without_a_dead_letter_topic_nothing_is_committed(
     Chosen.refused = frozenset()
     assert (await drain(settings)).dead_lettered == 1
     assert len(await letters(settings)) == 1
+
+
+async def test_a_paused_agent_takes_nothing_until_it_goes_on(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ingest(settings, commit(tmp_path / "shop"))
+    held = asyncio.Event()
+    pause = EmbeddedConsumer.pause
+
+    def tell(self: EmbeddedConsumer, partitions: frozenset[TopicPartition]) -> None:
+        pause(self, partitions)
+        held.set()
+
+    monkeypatch.setattr(EmbeddedConsumer, "pause", tell)
+    events: list[RunEvent] = []
+    async with consuming(settings, listener=events.append, service=False) as agent:
+        agent.pause(True)
+        running = asyncio.create_task(agent.run(drain=True, stop=asyncio.Event()))
+        await held.wait()
+        assert not events
+        assert not running.done()
+        agent.pause(False)
+        summary = await running
+    assert summary.files_processed == len(FILES)

@@ -17,7 +17,9 @@ from core.events.common import ContentStrategy
 from core.journal import Header, Recorder, events, journals, new_file, open_journal, prune
 from core.progress import BatchPublished, FileFailed, FilesPacked, FilesScanned, RunEvent
 
-HEADER = Header("shop", "/src/shop", "embedded x", datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC))
+HEADER = Header(
+    "shop", "/src/shop", "embedded x", datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC), {"inline": 3}
+)
 
 
 class Clock:
@@ -56,11 +58,11 @@ def test_what_is_recorded_is_what_is_played(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_every_kind_of_event_survives(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     kind = data.draw(st.sampled_from(get_args(RunEvent)))
-    event = data.draw(st.from_type(kind).filter(lambda made: made == made))
+    event = data.draw(st.from_type(kind))
     file = tmp_path_factory.mktemp("journal") / "j.jsonl"
     record(file, [event])
     (recorded,) = events(open_journal(file))
-    assert recorded.event == event
+    assert repr(recorded.event) == repr(event)  # not a number is not equal to itself
 
 
 def test_a_run_that_was_killed_is_good_up_to_there(tmp_path: Path) -> None:
@@ -90,7 +92,17 @@ def test_lines_of_a_newer_archon_and_nonsense_are_passed_over(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]\n", b'{"journal": 99}\n', b'{"journal": 1}\n', b"\x00" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]\n",
+        b'{"journal": 99}\n',
+        b'{"journal": 1}\n',
+        b'{"journal":1,"project":"a","path":"b","log":"c","started_at":"2026-01-01","planned":[1]}\n',
+        b"\x00" * 100,
+    ],
+)
 def test_what_is_no_journal_is_told_so(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "no\x1b.jsonl"
     file.write_bytes(content)
