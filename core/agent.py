@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from core.bridge import Bridge
+from core.bridge import BridgeIntelligenceGenerator
 from core.cache.counters import CacheStats
 from core.checks import consumer_checks
 from core.consumer import Consumer, RunSummary
@@ -39,7 +39,7 @@ class Agent:
         self,
         log: EventLog,
         consumer: Consumer,
-        bridge: Bridge,
+        bridge: BridgeIntelligenceGenerator,
         tally: Tally,
         metrics: Metrics,
         *,

@@ -17,7 +17,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from core.agent import Agent
-from core.bridge import Bridge
+from core.bridge import BridgeIntelligenceGenerator
 from core.cache.counted import CountedCache
 from core.cache.disk import DiskCache
 from core.checks import dependency_checks, disk_of, pool_check
@@ -33,7 +33,7 @@ from core.fetchers.local_path import LocalPathFetcher
 from core.fetchers.object_storage import ObjectStorageFetcher
 from core.fetchers.resolver import Resolver
 from core.fleet import Tally
-from core.intelligence.generator import BridgeIntelligenceGenerator
+from core.intelligence.pool import AnalyzerPool
 from core.log.base import EventLog
 from core.log.embedded import EmbeddedLog
 from core.manifest import SqliteManifest
@@ -261,7 +261,7 @@ async def consuming(
         for topic in (*map(dead_letter_topic, settings.log.topics), COMPLETED, FAILED, FILE_INTELLIGENCE):
             await log.max_message_bytes(topic)  # what cannot be written to later must be told now
         analyzer = await stack.enter_async_context(
-            BridgeIntelligenceGenerator(workers=agent.workers or None, deadline_s=agent.parse_deadline)
+            AnalyzerPool(workers=agent.workers or None, deadline_s=agent.parse_deadline)
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
@@ -295,7 +295,7 @@ async def consuming(
         yield Agent(
             log,
             consumer,
-            Bridge(resolver, analyzer),
+            BridgeIntelligenceGenerator(resolver, analyzer),
             tally,
             metrics,
             group=settings.log.group,
@@ -308,7 +308,7 @@ async def consuming(
 async def examine(settings: Settings) -> Report:
     """Run every check of what these settings depend on, without starting anything that stays."""
     agent = settings.agent
-    async with BridgeIntelligenceGenerator(workers=1, deadline_s=agent.parse_deadline) as analyzer:
+    async with AnalyzerPool(workers=1, deadline_s=agent.parse_deadline) as analyzer:
         checks = dependency_checks(settings, lambda: open_log(settings), pool_check(analyzer))
         monitor = HealthMonitor(checks, deadline_s=max(DOCTOR_PATIENCE_S, settings.health.check_deadline))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,8 +18,11 @@ from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.resolver import Resolved, Resolver
 from core.intelligence.base import FileToAnalyze
 from core.processor import Analyzer
+from core.safety.display import display
 from core.safety.path import relative_within
 from core.safety.redact import redact
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class WarmedFile:
     message: str | None = None
 
 
-class Bridge:
+class BridgeIntelligenceGenerator:
     """Answers `BridgeIntelligenceRequest`s, and fetches files ahead of their event."""
 
     def __init__(
@@ -46,13 +50,20 @@ class Bridge:
         self._now = now
 
     async def generate(self, request: BridgeIntelligenceRequest) -> BridgeIntelligenceResponse:
-        """The file's record, or why there is none; raises nothing of archon's."""
+        """The file's record, or why there is none; raises nothing of archon's.
+
+        `content` is preferred, `""` being an empty file; where it is null the path is read, below
+        `project_path` only. A checksum is verified whatever the source.
+        """
         try:
-            return BridgeIntelligenceResponse(success=True, intelligence=await self._record(request))
+            record = await self._record(request)
         except ArchonError as error:
+            logger.warning("no intelligence of %s: %s", display(request.file_path), redact(str(error)))
             return BridgeIntelligenceResponse(
                 success=False, error_reason=error.reason, error=redact(str(error))
             )
+        logger.info("intelligence of %s from %s", display(record.path), record.content_source)
+        return BridgeIntelligenceResponse(success=True, intelligence=record)
 
     async def warm(self, request: IndexRequest) -> list[WarmedFile]:
         """Fetch and verify every file of `request` as the consumer would, so that caches hold it."""

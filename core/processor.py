@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 class Analyzer(Protocol):
-    """Makes analyses; `core.intelligence.generator` implements it."""
+    """Makes analyses; `core.intelligence.pool` implements it."""
 
     async def analyze_many(self, files: Sequence[FileToAnalyze]) -> Sequence[Analysis | AnalysisFailed]: ...
 

@@ -64,7 +64,7 @@ class AnalyzerPool:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to start the processes; the first `run` waits for them."""
+        """Begin to start the processes; the first `analyze_many` waits for them."""
         if self._opening is None:
             self._opening = asyncio.create_task(asyncio.to_thread(self._open))
 
@@ -76,7 +76,7 @@ class AnalyzerPool:
         for future in tuple(self._pending):
             future.cancel()
 
-    async def run(self, files: Sequence[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
+    async def analyze_many(self, files: Sequence[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
         """One answer per file, in order; a file that cannot be analyzed costs its neighbours nothing.
 
         Raises `BackendUnavailable` where no process can be started.
