@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import aiokafka
@@ -114,10 +115,11 @@ class Reader:
     async def _page(self, where: TopicPartition, begin: int, end: int) -> list[LogMessage]:
         async def ask(client: AIOKafkaConsumer) -> list[LogMessage]:
             page: list[LogMessage] = []
-            async for message in _span(client, where, begin, end):
-                page.append(message)
-                if len(page) == _PAGE:
-                    break
+            async with aclosing(_span(client, where, begin, end)) as messages:
+                async for message in messages:
+                    page.append(message)
+                    if len(page) == _PAGE:
+                        break
             return page
 
         return await self._asked(f"reading {where.topic}", ask)
@@ -151,7 +153,7 @@ class Reader:
 
 async def _span(
     client: AIOKafkaConsumer, where: TopicPartition, begin: int, end: int
-) -> AsyncIterator[LogMessage]:
+) -> AsyncGenerator[LogMessage, None]:
     """Messages from `begin` to below `end`; offsets that compaction or a transaction took are passed over."""
     native = aiokafka.TopicPartition(*where)
     client.assign([native])
