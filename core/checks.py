@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from core import units
 from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
@@ -84,7 +85,7 @@ def _look_at_disk(directory: Path, min_free: float) -> Finding:
         raise BackendUnavailable(f"{directory} cannot be written: {error.strerror}", hint=HOME_HINT) from None
     disk = disk_of(directory)
     share = disk.free / disk.size if disk.size else 0.0
-    text = f"{share:.0%} of {disk.size / 1e9:,.0f} GB free"
+    text = f"{share:.0%} of {units.size(disk.size)} free"
     if share < min_free:
         return Finding(text, State.DEGRADED, HOME_HINT)
     return Finding(text)
@@ -168,7 +169,7 @@ def consumer_checks(loop: Loop) -> list[Check]:
             raise BackendUnavailable(loop.blocked, hint="nothing is lost; it goes on once this works again")
         return Finding("nothing keeps offsets from being committed")
 
-    return [Check("group", joined), Check("commit", committing)]
+    return [Check("group", joined, cheap=True), Check("commit", committing, cheap=True)]
 
 
 def dependency_checks(settings: Settings, log: OpenLog, pool: Check) -> list[Check]:

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Final, Self
 
 from pebble import ProcessExpired, ProcessPool
@@ -72,7 +73,8 @@ class AnalyzerPool:
         """Kill the processes, busy or not. Calls still waiting for them are cancelled. Idempotent."""
         opening, self._opening = self._opening, None
         if opening is not None:
-            await asyncio.to_thread(_close, await opening)
+            with suppress(OSError, RuntimeError):  # where none could be started there is none to stop
+                await asyncio.to_thread(_close, await opening)
         for future in tuple(self._pending):
             future.cancel()
 
@@ -125,7 +127,13 @@ class AnalyzerPool:
     async def _running(self) -> ProcessPool:
         if self._opening is None:
             raise BackendUnavailable("the analysis processes are stopped")
-        return await asyncio.shield(self._opening)
+        try:
+            return await asyncio.shield(self._opening)
+        except (OSError, RuntimeError) as error:
+            raise BackendUnavailable(
+                f"no analysis process can be started: {error.__cause__ or error}",
+                hint="they need a writable TMPDIR and shared memory (/dev/shm)",
+            ) from error
 
     async def _replace(self, broken: ProcessPool) -> None:
         """Open another pool, unless somebody has done so already."""

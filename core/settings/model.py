@@ -127,7 +127,13 @@ def _find_config(flags: Mapping[str, Any], environ: Mapping[str, str], explicit:
         return path
     home = flags.get("home") or environ.get("ARCHON_HOME")
     directory = Path(home) if home else platformdirs.user_config_path("archon", appauthor=False)
-    return path if (path := directory / "archon.toml").is_file() else None
+    path = directory / "archon.toml"
+    try:
+        return path if path.is_file() else None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}", hint="ARCHON_HOME=DIR names another directory"
+        ) from None
 
 
 def _read_toml(path: Path) -> Values:

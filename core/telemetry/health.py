@@ -44,12 +44,14 @@ Probe = Callable[[], Awaitable[Finding]]
 class Check:
     """Something that can be looked at. A probe raises `ArchonError` for what has failed.
 
-    Without what is not `required` the agent still works: its failure is a degradation.
+    Without what is not `required` the agent still works: its failure is a degradation. What is `cheap`
+    is looked at every time.
     """
 
     name: str
     probe: Probe
     required: bool = True
+    cheap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class HealthMonitor:
 
     async def _result(self, check: Check) -> Result:
         known = self._known.get(check.name)
-        if known and (age := self._clock() - known[0]) <= self._max_age_s:
+        if known and not check.cheap and (age := self._clock() - known[0]) <= self._max_age_s:
             return replace(known[1], age_s=age)
         task = self._running.get(check.name)
         if task is None:

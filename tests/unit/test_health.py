@@ -122,6 +122,18 @@ async def test_results_are_kept_for_a_while_and_say_their_age() -> None:
     assert (await monitor.report()).results[0].detail == "2"
 
 
+async def test_what_is_cheap_is_looked_at_every_time() -> None:
+    state = ["not yet"]
+
+    async def look() -> Finding:
+        return Finding(state[0])
+
+    monitor = HealthMonitor([Check("group", look, cheap=True)], max_age_s=1000)
+    assert (await monitor.report()).results[0].detail == "not yet"
+    state[0] = "joined"
+    assert (await monitor.report()).results[0].detail == "joined"
+
+
 async def test_callers_at_the_same_time_share_one_run() -> None:
     runs = 0
     gate = asyncio.Event()
