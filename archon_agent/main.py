@@ -17,6 +17,8 @@ COMMANDS = {
     "status": "status",
     "dlq": "dlq",
     "topics": "topics",
+    "storage": "storage",
+    "cache": "cache",
     "cost": "cost",
     "doctor": "doctor",
     "schema": "schema",

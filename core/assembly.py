@@ -196,6 +196,12 @@ def open_storage(settings: Settings) -> ContentStorageClient | None:
     return new_storage(settings.storage, settings.objects_dir)
 
 
+def open_caches(settings: Settings) -> dict[str, CountedCache]:
+    """Every cache that is turned on, opened, by its type. Blocks; raises as `open_content_cache`."""
+    content = open_content_cache(settings)
+    return {"object": content} if content else {}
+
+
 def open_content_cache(settings: Settings) -> CountedCache | None:
     """The cache of fetched contents, opened; None where it is turned off. Blocks.
 

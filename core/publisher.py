@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import Counter
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from core.batches import Batch, BatchProcessor, PackedFile
-from core.errors import ArchonError, MessageTooLarge
+from core.errors import ArchonError, ContentChanged, MessageTooLarge
 from core.events.codec import encode_file, encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
@@ -34,9 +35,12 @@ from core.progress import (
     ignore,
 )
 from core.repository.facts import FileFacts, Skip, SkipReason
+from core.safety.redact import redact
 from core.strategies.base import PublishContext, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary
+
+logger = logging.getLogger(__name__)
 
 BATCHES_IN_FLIGHT = 4
 PACKS_IN_FLIGHT = 16
@@ -200,10 +204,13 @@ class Publisher:
             strategy = self._strategies[choice.strategy]
             try:
                 fields = await strategy.pack(SourceFile(facts, content), self._context)
+            except ContentChanged as error:
+                self._skip(Skip(facts.path, SkipReason.CHANGED_WHILE_READ, str(error)))
+                return None
             except ArchonError as error:
                 refusals.append(f"{choice.strategy}: {error}")
                 following = choices[index + 1].strategy if index + 1 < len(choices) else "skip"
-                self._fall_back(choice.strategy, following, error.reason)
+                self._fall_back(choice.strategy, following, error.reason, str(error))
                 continue
             file = wire_file(facts, choice.strategy, fields)
             encoded = encode_file(file)
@@ -217,8 +224,11 @@ class Publisher:
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
         return None
 
-    def _fall_back(self, wanted: str, used: str, cause: str) -> None:
-        self._summary.fallbacks[f"{wanted} -> {used}: {cause}"] += 1
+    def _fall_back(self, wanted: str, used: str, cause: str, message: str) -> None:
+        name = f"{wanted} -> {used}: {cause}"
+        if name not in self._summary.fallbacks:
+            logger.warning("fallback %s: %s", name, redact(message))
+        self._summary.fallbacks[name] += 1
         self._tell(FallbackUsed("publisher", wanted, used, cause))
 
     def _skip(self, skip: Skip) -> None:
@@ -274,7 +284,8 @@ class Publisher:
                 await self._send(half)
             return
         (file,) = batch.files
-        self._fall_back(file.strategy, file.others[0].strategy if file.others else "skip", error.reason)
+        following = file.others[0].strategy if file.others else "skip"
+        self._fall_back(file.strategy, following, error.reason, str(error))
         if not file.others:
             self._skip(Skip(file.facts.path, SkipReason.TOO_LARGE, str(error)))
         elif packed := await self._pack(file.facts, file.content, file.others):

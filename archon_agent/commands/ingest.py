@@ -30,7 +30,7 @@ Force = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged 
 
 
 @app.command()
-@with_settings("publish", "log", "kafka")
+@with_settings("publish", "storage", "log", "kafka")
 def ingest(
     loaded: Loaded,
     path: RepositoryPath,

@@ -23,7 +23,7 @@ LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
 @app.command()
-@with_settings("publish", "log", "kafka", "cost")
+@with_settings("publish", "storage", "log", "kafka", "cost")
 def plan(
     loaded: Loaded,
     path: RepositoryPath,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.settings.option import Duration, Section, StringList, option
 
@@ -55,6 +55,13 @@ class StorageSettings(Section):
     link_networks: StringList = option(
         "", "networks (CIDR) that links may lead to although they are not public, comma-separated"
     )
+
+    @model_validator(mode="after")
+    def _grace_outlives_trust(self) -> Self:
+        """A publisher trusts an object it finds while that is younger than a link lives."""
+        if self.orphan_grace <= self.link_lifetime:
+            raise ValueError("orphan_grace must be longer than link_lifetime")
+        return self
 
 
 class CacheSettings(Section):

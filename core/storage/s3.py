@@ -157,7 +157,7 @@ class S3StorageClient:
         self, key: str, source: BinaryIO, size: int, checksum: str, content_type: str
     ) -> None:
         if size > MULTIPART_FROM:
-            async with self._translating():
+            async with self.translating():
                 await MultipartUpload(self, await self.connect()).run(
                     key, source, size, checksum, content_type
                 )
@@ -212,7 +212,7 @@ class S3StorageClient:
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         connection = await self.connect()
         pages = connection.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        async with self._translating():
+        async with self.translating():
             async for page in pages:
                 for item in page.get("Contents", ()):
                     yield StoredObject(item["Key"], item["Size"], item["LastModified"].astimezone(UTC))
@@ -220,7 +220,7 @@ class S3StorageClient:
     async def abandon_unfinished(self, before: datetime) -> int:
         connection = await self.connect()
         abandoned = 0
-        async with self._translating():
+        async with self.translating():
             pages = connection.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket)
             async for page in pages:
                 for upload in page.get("Uploads", ()):
@@ -238,13 +238,15 @@ class S3StorageClient:
         try:
             async with requesting(connection.http, "GET", url, headers=headers) as response:
                 await response.read()
+        except BackendUnavailable as error:
+            raise BackendUnavailable(str(error), hint=ENDPOINT_HINT) from None
         except Refused as refused:
-            error = self._explain(refused)
-            if isinstance(error, AccessDenied):
+            meant = self._explain(refused)
+            if isinstance(meant, AccessDenied):
                 raise ConfigurationError(
-                    f"no access to the bucket {self.bucket}: {error}", hint=error.hint or CREDENTIALS_HINT
+                    f"no access to the bucket {self.bucket}: {meant}", hint=meant.hint or CREDENTIALS_HINT
                 ) from None
-            raise error from None
+            raise meant from None
 
     def local_path(self, key: str) -> Path | None:
         return None
@@ -282,7 +284,7 @@ class S3StorageClient:
         return explain_to_owner(refused, self.bucket, host or "the storage", region)
 
     @asynccontextmanager
-    async def _translating(self) -> AsyncGenerator[None, None]:
+    async def translating(self) -> AsyncGenerator[None, None]:
         """Turn what botocore raises into archon's errors."""
         try:
             yield
