@@ -17,7 +17,11 @@ def decision_points(text: bytes, captures: Captures) -> list[int]:
         for node in captures.get("decision.operator", ())
         if text[node.start_byte : node.end_byte] in _SHORT_CIRCUIT
     ]
-    if excluded := {node.start_byte for node in captures.get("decision.not", ())}:
+    excluded = {node.start_byte for node in captures.get("decision.not", ())}
+    for node in captures.get("decision.wildcard", ()):
+        if text[node.start_byte : node.end_byte] == b"*":
+            excluded.add(node.start_byte)
+    if excluded:
         points = [point for point in points if point not in excluded]
     if ranges := sorted(
         (node.start_byte, node.end_byte) for node in captures.get("decision.none_within", ())

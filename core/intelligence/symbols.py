@@ -201,10 +201,14 @@ def outline(text: bytes, captures: Captures, name_field: int, documenting: bytea
     for node in captures.get("name", ()):
         if (named := result.at(node.start_byte)) is not None and not named.name:
             named.name = _text(text, node)
+    for node in captures.get("name.qualified", ()):
+        if (named := result.at(node.start_byte)) is not None and not named.name:
+            owner, _, named.name = _text(text, node).rpartition("::")
+            named.owner = owner.partition("<")[0].rpartition("::")[2]
+            named.kind = "method"
     for node in captures.get("owner", ()):
         if (owned := result.at(node.start_byte)) is not None and owned.owner is None:
             owned.owner = _text(text, node)
-            owned.kind = "method" if owned.kind == "function" else owned.kind
     for node in captures.get("docstring", ()):
         if (documented := result.at(node.start_byte)) is not None:
             documented.documented = True

@@ -60,7 +60,7 @@ def test_a_language_without_grammar_has_no_parser() -> None:
 def test_captures_are_of_the_known_vocabulary(language: str) -> None:
     kinds = "class|type|function|method|struct|interface|trait|enum|module|constant|macro"
     known = re.compile(
-        rf"(?:{kinds})(?:\.signature|\.upper)?|scope|name|owner|lead|docstring|comment"
+        rf"(?:{kinds})(?:\.signature|\.upper)?|scope|name(?:\.qualified)?|owner|lead|docstring|comment"
         r"|import(?:\.callee|\.argument)?|decision(?:\.not|\.none_within|\.operator)?"
     )
     captures = set(re.findall(r"@([\w.]+)", query_source(GRAMMARS[language])))

@@ -8,5 +8,6 @@
 
 ["if" "elif" "for" "while" "until" "select" "&&" "||"] @decision
 (case_item) @decision
+(case_item . value: (_) @decision.wildcard)
 
 (comment) @comment

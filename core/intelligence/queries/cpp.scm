@@ -6,15 +6,7 @@
 
 (function_declarator declarator: [(field_identifier) (destructor_name) (operator_name)] @name)
 (operator_cast "operator" @name)
-(function_declarator
-  declarator: (qualified_identifier
-    scope: (_) @owner
-    name: [(identifier) (destructor_name) (operator_name) (operator_cast)] @name))
-(function_declarator
-  declarator: (qualified_identifier
-    name: (qualified_identifier
-      scope: (_) @owner
-      name: [(identifier) (destructor_name) (operator_name) (operator_cast)] @name)))
+(function_declarator declarator: (qualified_identifier) @name.qualified)
 
 (field_declaration
   declarator: [

@@ -2,7 +2,6 @@
 (class_declaration "interface") @interface
 (class_declaration (enum_class_body)) @enum
 (object_declaration) @class
-(companion_object) @scope
 (type_alias type: (identifier) @name) @type
 (function_declaration) @function.signature
 (function_declaration (function_body)) @function

@@ -10,10 +10,14 @@
 
 (namespace_use_declaration (namespace_use_clause . [(qualified_name) (name)] @import))
 (namespace_use_declaration (namespace_name) @import body: (namespace_use_group))
-(require_expression (string) @import)
-(require_once_expression (string) @import)
-(include_expression (string) @import)
-(include_once_expression (string) @import)
+(require_expression [(string) (encapsed_string)] @import)
+(require_once_expression [(string) (encapsed_string)] @import)
+(include_expression [(string) (encapsed_string)] @import)
+(include_once_expression [(string) (encapsed_string)] @import)
+(include_expression (parenthesized_expression [(string) (encapsed_string)] @import))
+(include_once_expression (parenthesized_expression [(string) (encapsed_string)] @import))
+(require_expression (parenthesized_expression [(string) (encapsed_string)] @import))
+(require_once_expression (parenthesized_expression [(string) (encapsed_string)] @import))
 
 ["if" "elseif" "for" "foreach" "while" "case" "catch" "&&" "||" "and" "or" "??" "??="] @decision
 (conditional_expression) @decision

@@ -1,6 +1,5 @@
 (class) @class
 (module) @module
-(singleton_class) @scope
 (method) @function
 (singleton_method) @function
 (assignment left: (constant) @name) @constant
