@@ -16,8 +16,7 @@ COPY archon_agent archon_agent
 # Of the AWS client's descriptions of 400 services, the agent reads those it talks to.
 RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
     && /opt/archon/bin/pip install --no-index --no-deps dist/*.whl \
-    && cd /opt/archon/lib/python3*/site-packages \
-    && find botocore/data -mindepth 1 -maxdepth 1 -type d \
+    && find /opt/archon/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
        ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name secretsmanager -exec rm -r {} + \
     && /opt/archon/bin/pip uninstall --yes --quiet textual setuptools pip
 
