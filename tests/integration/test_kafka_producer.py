@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -44,8 +44,8 @@ def alter(kafka: Broker, topic: str, key: str, value: str) -> None:
 
 
 @contextmanager
-def denied(kafka: Broker, topic: str, operation: AclOperation) -> Iterator[None]:
-    """Deny the restricted user `operation` on `topic`, and nobody anything else."""
+def denied(kafka: Broker, topic: str, operation: AclOperation) -> Iterator[Callable[[], None]]:
+    """Deny the restricted user `operation` on `topic`, and nobody anything else; gives what ends it."""
     admin = AdminClient({"bootstrap.servers": kafka.servers})
     where = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL)
     rules = [
@@ -54,15 +54,19 @@ def denied(kafka: Broker, topic: str, operation: AclOperation) -> Iterator[None]
     ]
     for future in admin.create_acls(rules).values():
         future.result(20)
-    try:
-        yield
-    finally:
+
+    def lift() -> None:
         same = [
             AclBindingFilter(*where, rule.principal, rule.host, rule.operation, rule.permission_type)
             for rule in rules
         ]
         for deleted in admin.delete_acls(same).values():
             deleted.result(20)
+
+    try:
+        yield lift
+    finally:
+        lift()
 
 
 async def create(log: KafkaLog, **config: str) -> str:
@@ -228,3 +232,11 @@ async def test_a_broker_that_is_gone_is_told_in_time_and_found_again(
                 assert isinstance(answer, Position)
                 break
     assert 7 in await keys(log, topic)
+
+
+async def test_a_topic_of_many_pages_is_browsed_whole_from_either_end(log: KafkaLog) -> None:
+    topic = await create(log)
+    await log.publish(topic, messages(1_050, 1))
+    assert await keys(log, topic) == list(range(1_050))
+    backwards = [int(message.key or b"") async for message in log.browse(topic, newest_first=True)]
+    assert backwards == list(range(1_049, -1, -1))

@@ -74,8 +74,9 @@ class Reader:
             return None
 
         async def ask(client: AIOKafkaConsumer) -> LogMessage | None:
-            async for message in _span(client, where, position.offset, end):
-                return message if message.offset == position.offset else None
+            async with aclosing(_span(client, where, position.offset, end)) as messages:
+                async for message in messages:
+                    return message if message.offset == position.offset else None
             return None
 
         return await self._asked(f"reading {position.topic}", ask)

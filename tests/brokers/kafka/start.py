@@ -171,7 +171,8 @@ class ApacheKafka:
     def __init__(self, directory: Path, *, nodes: int = 1) -> None:
         self.directory = directory
         self.certificates = Certificates(directory / "certificates")
-        self.cluster_id = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        # Not to begin with a dash, which the storage tool would take for an option.
+        self.cluster_id = urlsafe_b64encode(b"\0" + uuid4().bytes[1:]).decode().rstrip("=")
         names = ["CONTROLLER", *LISTENERS, "ADVERTISED"]
         ports = free_ports(nodes * len(names))
         self.nodes = []
