@@ -53,7 +53,7 @@ def arm(stage: str) -> None:
     """Let this process die at `stage`."""
     match stage:
         case "poll":
-            KafkaConsumer.poll = dies_after(KafkaConsumer.poll)  # type: ignore[method-assign]
+            KafkaConsumer.poll = dies_after(KafkaConsumer.poll)  # type: ignore[method-assign, assignment]
         case "resolve":
             Resolver.resolve = dies_after(Resolver.resolve)  # type: ignore[method-assign, assignment]
         case "result":
