@@ -61,7 +61,7 @@ def test_captures_are_of_the_known_vocabulary(language: str) -> None:
     kinds = "class|type|function|method|struct|interface|trait|enum|module|constant|macro"
     known = re.compile(
         rf"(?:{kinds})(?:\.signature|\.upper)?|scope|name(?:\.qualified)?|owner|lead|docstring|comment"
-        r"|import(?:\.callee|\.argument)?|decision(?:\.not|\.none_within|\.operator)?"
+        r"|import(?:\.callee|\.argument)?|decision(?:\.not|\.none_within|\.operator|\.wildcard)?"
     )
     captures = set(re.findall(r"@([\w.]+)", query_source(GRAMMARS[language])))
     assert {capture for capture in captures if not known.fullmatch(capture)} == set()
