@@ -42,7 +42,7 @@ class FilesUnchanged:
 
 @dataclass(frozen=True, slots=True)
 class FilesPacked:
-    """Files packed under one strategy; `seconds` is the time it took."""
+    """Files packed under one strategy; `seconds` is the time it took, 0 for those packed by the plan."""
 
     strategy: ContentStrategy
     files: int

@@ -188,6 +188,9 @@ class Publisher:
             for item in planned
             if item.encoded is not None
         ]
+        for strategy in {file.strategy for file in ready}:
+            share = [file.facts.size for file in ready if file.strategy is strategy]
+            self._tell(FilesPacked(strategy, len(share), sum(share), 0.0))
         try:
             return ready + [packed for task in slow if (packed := await task) is not None]
         finally:

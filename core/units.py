@@ -18,7 +18,7 @@ def size(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds for people: `340 ms`, `7.9 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`; `–` for None, `∞`."""
+    """Seconds for people: `340 ms`, `7.9 s`, `2 min 5 s`, `3 h`, `4 d 2 h`; `–` for None, `∞`."""
     if seconds is None:
         return UNKNOWN
     if seconds == float("inf"):
@@ -30,7 +30,8 @@ def duration(seconds: float | None) -> str:
     whole = round(seconds)
     for length, unit, part, below in _SPANS:
         if whole >= length:
-            return f"{whole // length:,} {unit} {whole % length // part} {below}"
+            rest = whole % length // part
+            return f"{whole // length:,} {unit}" + (f" {rest} {below}" if rest else "")
     raise AssertionError
 
 
