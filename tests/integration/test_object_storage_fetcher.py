@@ -174,7 +174,7 @@ async def test_a_larger_file_is_handed_on_by_path(bench: Bench, cached: bool, tm
         assert found.whole
         assert (found.size, found.cache_hit) == (len(content), hit)
         assert found.whole.path.read_bytes() == content
-    path = found.whole.path
+        path = found.whole.path
     assert path.is_relative_to(spill) is not cached
     del found
     await asyncio.sleep(0)  # the loop's own step holds the answer until then
@@ -413,7 +413,7 @@ async def test_what_is_refused_before_it_is_asked(bench: Bench) -> None:
     ours = bench.storage.location
     able = bench.fetcher(stores=[bench.storage])
     linkless = {"content_url": None, "object_key": file.object_key}
-    cases = [
+    cases: list[tuple[dict[str, Any], ObjectStorageConfig | None, str]] = [
         ({"checksum": None, "content_url": file.content_url}, ours, "no checksum"),
         ({"size_bytes": None, "content_url": file.content_url}, ours, "no size"),
         ({"content_url": "https://evil.example/x"}, ours, "not allowed"),
