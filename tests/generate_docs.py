@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from archon_agent import openapi
 from core.events.schema import documents
 from core.settings.model import options
+from core.telemetry.metrics import Metrics
+from deploy.grafana.dashboards import DASHBOARDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,6 +26,9 @@ def generated() -> dict[Path, str]:
     }
     files[Path("docs/configuration.md")] = _configuration()
     files[Path("docs/openapi.json")] = _json(openapi.document())
+    files[Path("docs/operations/metrics.md")] = _metrics()
+    for name, dashboard in DASHBOARDS.items():
+        files[Path("deploy/grafana/dashboards") / f"{name}.json"] = _json(dashboard.to_json())
     return files
 
 
@@ -46,6 +53,26 @@ def _configuration() -> str:
         default = "" if item.default is None else f"`{item.default}`"
         environment = ", ".join(f"`{name}`" for name in item.env)
         lines.append(f"| `{item.key}` | `{item.flag}` | {environment} | {default} | {item.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from the registry by `make docs`. Agents serve them at `/metrics`; a publisher, which ends",
+        "by itself, writes them to `telemetry.textfile` or pushes them to `telemetry.pushgateway`.",
+        "",
+        "Labels take their values from the code and the settings only. Projects are told apart where",
+        "`telemetry.per_project` is on, for at most 1,000 of them; the rest is counted as `(others)`.",
+        "Python's `process_*` and `python_*` metrics are served beside these.",
+        "",
+        "| metric | type | unit | labels | |",
+        "|---|---|---|---|---|",
+    ]
+    for item in Metrics(CollectorRegistry(), per_project=True).definitions:
+        labels = ", ".join(f"`{label}`" for label in item.labels)
+        lines.append(f"| `{item.name}` | {item.kind} | {item.unit} | {labels} | {item.help} |")
     return "\n".join(lines) + "\n"
 
 

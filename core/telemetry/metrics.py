@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from core.errors import ArchonError
 from core.progress import (
     BatchFinished,
     BatchPublished,
@@ -44,6 +45,11 @@ MOST_PROJECTS = 1000
 OTHER_PROJECTS = "(others)"
 
 
+def reasons(of: type[ArchonError] = ArchonError) -> set[str]:
+    """The reason of every kind of failure that this build knows."""
+    return {of.reason}.union(*(reasons(kind) for kind in of.__subclasses__()))
+
+
 class LagFigures(Protocol):
     """A group's place in a partition; `lag_seconds` is None where unknown."""
 
@@ -73,6 +79,10 @@ class Metrics:
         self._known_projects: set[str] = set()
         self.has_counted = False
         self._lag: set[tuple[str, str]] = set()
+        # A counter that first appears at 1 shows no increase: what can fail is there from the start.
+        for reason in sorted(reasons()):
+            self.delivery.dead_letters.labels(reason)
+            self.ingestion.failed.labels(CONSUME, reason)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 

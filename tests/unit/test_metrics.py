@@ -275,3 +275,10 @@ def test_projects_are_told_apart_only_on_request_and_within_bounds(
     assert value(by_project, files, side="consume", project="(others)") == 2
     by_project.charge("c", "inline", {"transfer": 0.25, "compute": 0.5})
     assert value(by_project, "archon_project_cost_usd_total", project="(others)") == 0.75
+
+
+def test_failures_are_zero_before_they_first_happen(metrics: Metrics) -> None:
+    assert value(metrics, "archon_dead_letters_total", reason="checksum_mismatch") == 0
+    assert (
+        value(metrics, "archon_ingestion_failed_files_total", side="consume", reason="analysis_failed") == 0
+    )

@@ -1,0 +1,1 @@
+"""What runs archon in production, and what watches it."""
