@@ -60,8 +60,8 @@ def _metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Generated from the registry by `make docs`. Agents serve them at `/metrics`; a publisher, which ends",
-        "by itself, writes them to `telemetry.textfile` or pushes them to `telemetry.pushgateway`.",
+        "Generated from the registry by `make docs`. Agents serve them at `/metrics`; a publisher, which",
+        "ends by itself, writes them to `telemetry.textfile` or pushes them to `telemetry.pushgateway`.",
         "",
         "Labels take their values from the code and the settings only. Projects are told apart where",
         "`telemetry.per_project` is on, for at most 1,000 of them; the rest is counted as `(others)`.",
