@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from core.cache.counters import CacheStats, Counters
 from core.cache.disk import Cached, Checkup, DiskCache, Miss, Writer
-from core.cache.index import NoRoom
+from core.cache.index import Listed, NoRoom
 from core.errors import ArchonError
 
 
@@ -55,6 +55,10 @@ class CountedCache:
         self._add(f"uncached:{error.cause}")
         if error.cause not in {"too_large", "in_use"}:
             self.trouble = str(error)
+
+    def largest(self, limit: int) -> list[Listed]:
+        """See `CacheIndex.largest`."""
+        return self._cache.index.largest(limit)
 
     def clear(self) -> tuple[int, int]:
         """See `DiskCache.clear`."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.database import Schema, connect, explaining, transaction
 from core.errors import BackendUnavailable
@@ -55,6 +55,14 @@ _PUT = (
 
 
 logger = logging.getLogger(__name__)
+
+
+class Listed(NamedTuple):
+    """An entry as it is shown; `used_ns` is when it was last used, since the epoch."""
+
+    key: str
+    bytes: int
+    used_ns: int
 
 
 class NoRoom(Exception):
@@ -204,6 +212,14 @@ class CacheIndex:
         with self._lock, explaining(self.path, _SCHEMA.name):
             rows = self._connection.execute("SELECT key FROM entries ORDER BY used_ns, key")
             return [key for (key,) in rows]
+
+    def largest(self, limit: int) -> list[Listed]:
+        """The largest entries, largest first, with their last use."""
+        with self._lock, explaining(self.path, _SCHEMA.name):
+            rows = self._connection.execute(
+                "SELECT key, bytes, used_ns FROM entries ORDER BY bytes DESC, key LIMIT ?", (limit,)
+            ).fetchall()
+            return [Listed(key, size, self._shelf.last_used(key) or used) for key, size, used in rows]
 
     def usage(self) -> Usage:
         """What the books hold."""

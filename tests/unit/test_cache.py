@@ -120,6 +120,16 @@ def test_least_recently_used_goes_first(cache: DiskCache) -> None:
     assert get(cache, third) == b"c" * 30
 
 
+def test_the_largest_are_listed_with_their_last_use(cache: DiskCache) -> None:
+    small, large, middle = (put(cache, b"x" * size) for size in (1, 9, 5))
+    counted = CountedCache(cache)
+    before = {entry.key: entry.used_ns for entry in counted.largest(10)}
+    get(cache, large)
+    assert [(entry.key, entry.bytes) for entry in counted.largest(2)] == [(large, 9), (middle, 5)]
+    assert counted.largest(1)[0].used_ns > before[large]
+    assert counted.largest(10)[-1] == (small, 1, before[small])
+
+
 def test_no_more_is_evicted_than_needed(cache: DiskCache) -> None:
     keys = [put(cache, bytes([letter]) * 25) for letter in b"abcd"]
     writer = cache.reserve(key_of(b"e" * 30), 30)
