@@ -17,10 +17,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from core.agent import Agent
+from core.breaker import Breakers
 from core.bridge import BridgeIntelligenceGenerator
 from core.cache.counted import CountedCache
 from core.cache.disk import DiskCache
-from core.checks import dependency_checks, disk_of, pool_check
+from core.checks import breaker_check, dependency_checks, disk_of, pool_check
 from core.consumer import Consumer, Limits
 from core.cost_history import Charge, CostHistory, recording
 from core.dead_letters import DeadLetters
@@ -175,7 +176,16 @@ async def ingestion(
             overrides=target.overrides,
         )
         planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
-        publisher = Publisher(log, context, strategies, rules, manifest, listener, correlation_id=job)
+        publisher = Publisher(
+            log,
+            context,
+            strategies,
+            rules,
+            manifest,
+            listener,
+            correlation_id=job,
+            breakers=_breakers(settings, "publisher", listener),
+        )
         yield Ingestion(project, context, planner, publisher, rules, history)
 
 
@@ -212,6 +222,11 @@ def open_content_cache(settings: Settings) -> CountedCache | None:
     cache = CountedCache(DiskCache(settings.content_cache_dir, settings.cache.max_bytes))
     cache.open()
     return cache
+
+
+def _breakers(settings: Settings, side: str, listener: Listener) -> Breakers:
+    breaker = settings.breaker
+    return Breakers(side, failures=breaker.failures, pause_s=breaker.pause, listener=listener)
 
 
 def _retry(settings: Settings) -> RetryPolicy:
@@ -271,7 +286,12 @@ async def consuming(
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
-        resolver = Resolver(await consuming_fetchers(settings), listener)
+        resolver = Resolver(
+            await consuming_fetchers(settings),
+            listener,
+            breakers=_breakers(settings, "consumer", listener),
+            patience_s=agent.file_deadline,
+        )
         stack.push_async_callback(resolver.close)
         sinks: list[ResultSink] = []
         if agent.index:
@@ -306,7 +326,10 @@ async def consuming(
             metrics,
             group=settings.log.group,
             topics=settings.log.topics,
-            checks=dependency_checks(settings, lambda: nullcontext(log), pool),
+            checks=[
+                *dependency_checks(settings, lambda: nullcontext(log), pool),
+                breaker_check(lambda: resolver.breakers.tripped),
+            ],
             health=settings.health,
         )
 

@@ -143,6 +143,17 @@ async def _connect(host: str, port: int, deadline_s: float) -> str | None:
     return None
 
 
+def breaker_check(tripped: Callable[[], Sequence[object]]) -> Check:
+    """No circuit breaker is open; `tripped` are those that are not closed."""
+
+    async def probe() -> Finding:
+        if names := [str(each) for each in tripped()]:
+            return Finding(f"left alone for now: {', '.join(names)}", State.DEGRADED, "it is tried by itself")
+        return Finding("every backend is asked")
+
+    return Check("circuit breakers", probe, required=False)
+
+
 class Loop(Protocol):
     """The consumer's loop, as it says itself."""
 

@@ -43,6 +43,7 @@ class RunSummary:
     files_deleted: int = 0
     dead_lettered: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
     duration_s: float = 0.0
     abandoned: int = 0
 
@@ -55,6 +56,7 @@ class RunSummary:
         self.files_deleted += outcome.deleted
         self.dead_lettered += outcome.dead_lettered
         self.by_source.update(outcome.by_source)
+        self.fallbacks.update(outcome.fallbacks)
 
     def to_json(self) -> dict[str, Any]:
         """The published shape, with `files_deleted` and `abandoned` (left for redelivery) beside it."""
@@ -66,6 +68,7 @@ class RunSummary:
             "files_deleted": self.files_deleted,
             "dead_lettered": self.dead_lettered,
             "by_source": dict(self.by_source),
+            "fallbacks": dict(self.fallbacks),
             "abandoned": self.abandoned,
             "duration_ms": round(self.duration_s * 1000),
         }

@@ -51,6 +51,12 @@ class BackendUnavailable(RetryableError):
     reason = "backend_unavailable"
 
 
+class CircuitOpen(BackendUnavailable):
+    """A backend is left alone for a while, because it failed several times in a row."""
+
+    reason = "circuit_open"
+
+
 class DeadlineExceeded(RetryableError):
     """The total time allowed for an operation ran out."""
 

@@ -65,6 +65,7 @@ class BatchOutcome:
     deleted: int = 0
     dead_lettered: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
 
 
 Backoff = Callable[[int], Awaitable[None]]
@@ -200,6 +201,8 @@ class RequestProcessor:
                 answers.append((index, analysis))
                 continue
             outcome.by_source[got.source] += 1
+            if got.source is not got.file.carrier:
+                outcome.fallbacks[f"{got.file.carrier} -> {got.source}"] += 1
             answers.append((index, _record(request, got, analysis, now)))
         return answers
 

@@ -180,6 +180,20 @@ class FallbackUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """A circuit breaker is now `closed`, `half_open` or `open`, after so many failures in a row.
+
+    `kind` is the strategy or source, `name` the host or bucket where there are several.
+    """
+
+    side: str
+    kind: str
+    name: str
+    state: str
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettered:
     """An event or the failed files of one went to the dead-letter topic."""
 
@@ -223,6 +237,7 @@ RunEvent = (
     | FileAnalyzed
     | FileFailed
     | FallbackUsed
+    | BreakerChanged
     | DeadLettered
     | BatchFinished
 )

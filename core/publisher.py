@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from core.batches import Batch, BatchProcessor, PackedFile
-from core.errors import ArchonError, ContentChanged, MessageTooLarge
+from core.breaker import Breakers
+from core.errors import ArchonError, ContentChanged, MessageTooLarge, RetryableError
 from core.events.codec import encode_file, encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
 from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, PayloadV2
+from core.fallbacks import PUBLISHER
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.progress import (
@@ -36,7 +38,7 @@ from core.progress import (
 )
 from core.repository.facts import FileFacts, Skip, SkipReason
 from core.safety.redact import redact
-from core.strategies.base import PublishContext, SourceFile, Strategy, wire_file
+from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary
 
@@ -91,6 +93,7 @@ class Publisher:
         listener: Listener = ignore,
         clock: Callable[[], float] = time.perf_counter,
         correlation_id: str | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         """`correlation_id` is carried by every event of this run; by default a fresh one."""
         self._log = log
@@ -101,6 +104,8 @@ class Publisher:
         self._tell = listener
         self._clock = clock
         self._correlation_id = correlation_id or str(uuid.uuid4())
+        self._breakers = breakers or Breakers("publisher", listener=listener)
+        self._unprepared: dict[ContentStrategy, ArchonError] = {}
         self._payload: dict[str, Any] = {}
         self._batch_ids = 0
         self._summary = IngestSummary(context.project_name)
@@ -118,12 +123,15 @@ class Publisher:
     ) -> IngestSummary:
         """Publish the plan; every file ends published, unchanged, skipped or (log refused) unpublished.
 
-        After `stop` is set nothing more is read; what is in flight is awaited. Raises `ConfigurationError`
-        or `BackendUnavailable` from a strategy's preparation.
+        After `stop` is set nothing more is read; what is in flight is awaited. A strategy whose backend
+        cannot be reached at the start is not used. Raises `ConfigurationError` from its preparation.
         """
         started = self._clock()
         for strategy in self._strategies.values():
-            self._payload |= await strategy.prepare(self._context)
+            try:
+                self._payload |= await strategy.prepare(self._context)
+            except RetryableError as error:
+                self._unprepared[strategy.name] = error
         self._batches = BatchProcessor(self._rules.batch_size, self._room())
         async with aclosing(plan) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -202,11 +210,11 @@ class Publisher:
     ) -> PackedFile | None:
         """Pack by the first choice that works; a file none can carry is skipped with every reason."""
         refusals: list[str] = []
+        choices = in_table_order(choices)
         for index, choice in enumerate(choices):
             started = self._clock()
-            strategy = self._strategies[choice.strategy]
             try:
-                fields = await strategy.pack(SourceFile(facts, content), self._context)
+                fields = await self._fields(choice.strategy, SourceFile(facts, content))
             except ContentChanged as error:
                 self._skip(Skip(facts.path, SkipReason.CHANGED_WHILE_READ, str(error)))
                 return None
@@ -226,6 +234,24 @@ class Publisher:
             )
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
         return None
+
+    async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:
+        """A file's wire fields. Raises what the strategy raises, or `CircuitOpen`."""
+        strategy = self._strategies[name]
+        if isinstance(strategy, PureStrategy):
+            return await strategy.pack(file, self._context)
+        if name in self._unprepared:
+            raise self._unprepared[name]
+        breaker = self._breakers.of(name)
+        if not breaker.admit():
+            raise breaker.refusal()
+        try:
+            fields = await strategy.pack(file, self._context)
+        except ArchonError as error:
+            breaker.record(error)
+            raise
+        breaker.record(None)
+        return fields
 
     def _fall_back(self, wanted: str, used: str, cause: str, message: str) -> None:
         name = f"{wanted} -> {used}: {cause}"
@@ -287,11 +313,12 @@ class Publisher:
                 await self._send(half)
             return
         (file,) = batch.files
-        following = file.others[0].strategy if file.others else "skip"
+        others = in_table_order(file.others, file.strategy)
+        following = others[0].strategy if others else "skip"
         self._fall_back(file.strategy, following, error.reason, str(error))
-        if not file.others:
+        if not others:
             self._skip(Skip(file.facts.path, SkipReason.TOO_LARGE, str(error)))
-        elif packed := await self._pack(file.facts, file.content, file.others):
+        elif packed := await self._pack(file.facts, file.content, others):
             await self._send(Batch.of([packed]))
 
     def _acknowledged(self, batch: Batch, encoded_bytes: int, seconds: float, batch_id: int) -> None:
@@ -357,6 +384,15 @@ class Publisher:
                 **self._payload,
             ),
         )
+
+
+def in_table_order(choices: Sequence[Choice], failed: ContentStrategy | None = None) -> list[Choice]:
+    """The first choice and its stand-ins as `core.fallbacks` orders them; without it where it `failed`."""
+    kept = list(choices[:1]) if failed is None else []
+    first = failed or (kept[0].strategy if kept else None)
+    feasible = {choice.strategy: choice for choice in choices}
+    order = PUBLISHER[first].order if first else ()
+    return kept + [feasible[name] for name in order if name in feasible]
 
 
 class DryRun:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from archon_agent import openapi
 from core.events.schema import documents
+from core.fallbacks import table
 from core.settings.model import options
 from core.telemetry.metrics import Metrics
 from deploy.grafana.dashboards import DASHBOARDS
@@ -25,6 +26,7 @@ def generated() -> dict[Path, str]:
         for name, document in documents().items()
     }
     files[Path("docs/configuration.md")] = _configuration()
+    files[Path("docs/fallbacks.md")] = _fallbacks()
     files[Path("docs/openapi.json")] = _json(openapi.document())
     files[Path("docs/operations/metrics.md")] = _metrics()
     for name, dashboard in DASHBOARDS.items():
@@ -73,6 +75,29 @@ def _metrics() -> str:
     for item in Metrics(CollectorRegistry(), per_project=True).definitions:
         labels = ", ".join(f"`{label}`" for label in item.labels)
         lines.append(f"| `{item.name}` | {item.kind} | {item.unit} | {labels} | {item.help} |")
+
+
+def _fallbacks() -> str:
+    lines = [
+        "# Fallbacks",
+        "",
+        "Generated from `core/fallbacks.py`, which the publisher and the agent go by, by `make docs`.",
+        "A stand-in is used only where it can have the file: a strategy that the plan found feasible, a",
+        "source for which the event carries what it needs. What it yields is verified like the first choice.",
+        "",
+        "| side | strategy or source | what goes wrong | first | then | without a stand-in |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in table()),
+        "",
+        "A circuit breaker per storage bucket and Git host (`breaker.failures`, `breaker.pause`) leaves a",
+        "backend alone that fails, and lets one call probe it after a while. Meanwhile stand-ins are used",
+        "at once; at the agent a file that has none waits for the backend, `agent.file_deadline` at most,",
+        "before it is dead-lettered.",
+        "",
+        "Every fallback counts in the summary (`fallbacks`) and `archon_fallbacks_total`, and is logged.",
+        "Breakers show in `archon_circuit_breakers_tripped`, `archon_circuit_breaker_trips_total`, the log",
+        "and the health check `circuit breakers`.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,7 @@ from core.fetchers.landing import Landing
 from core.retry import RetryPolicy
 from core.safety.path import open_confined
 from core.storage.base import ContentStorageClient
-from core.storage.keys import checksum_of
+from core.storage.keys import checksum_of, object_key
 
 if TYPE_CHECKING:
     from core.storage.links import LinkReader
@@ -80,9 +80,10 @@ class ObjectStorageFetcher:
         return "; ".join(refusals)
 
     def _refuses_key(self, request: IndexRequest, file: RequestedFile) -> str | None:
-        if file.object_key is None:
+        key = _key(request, file)
+        if key is None:
             return "no object key"
-        if checksum_of(file.object_key) != file.checksum:
+        if checksum_of(key) != file.checksum:
             return "the object key does not name the content"
         if self._store(request) is None:
             where = request.object_storage
@@ -127,8 +128,9 @@ class ObjectStorageFetcher:
 
     async def _obtain(self, request: IndexRequest, file: RequestedFile) -> Fetched:
         store = None if self._refuses_key(request, file) else self._store(request)
+        key = _key(request, file)
         async with self._slots:
-            if store and file.object_key and (path := store.local_path(file.object_key)):
+            if store and key and (path := store.local_path(key)):
                 return await asyncio.to_thread(_read_local, path, file)
             if cached := await self._from_cache(file):
                 return cached
@@ -182,6 +184,7 @@ class _Download:
         self._fetcher = fetcher
         self._file = file
         self._store = store
+        self._key = _key(request, file)
         self._url = file.content_url if fetcher.may_follow(file) else None
         self._damaged = False
         self._wire_bytes = 0
@@ -219,13 +222,20 @@ class _Download:
                     expired = " (it has expired)" if self._has_expired() else ""
                     raise AccessDenied(f"the link is refused{expired}: {error}", hint=_RESIGN_HINT) from None
                 self._url = None
-        if self._store is None or self._file.object_key is None:
+        if self._store is None or self._key is None:
             raise ContentMissing("there is neither a link that may be followed nor a bucket of our own")
-        return await stack.enter_async_context(self._store.download(self._file.object_key))
+        return await stack.enter_async_context(self._store.download(self._key))
 
     def _has_expired(self) -> bool:
         expires = self._file.content_url_expires_at
         return expires is not None and expires <= datetime.now(UTC)
+
+
+def _key(request: IndexRequest, file: RequestedFile) -> str | None:
+    """The event's object key; for a file it refers to in Git, the one that its content would have here."""
+    if file.object_key is None and file.carrier is Carrier.GIT_REFERENCE and file.checksum:
+        return object_key(request.project_name, file.checksum, file.relative_path)
+    return file.object_key
 
 
 def _hex(file: RequestedFile) -> str:

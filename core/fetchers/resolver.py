@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
+from core.breaker import Breakers, BreakerState, CircuitBreaker
 from core.errors import ArchonError, ChecksumMismatch, ContentMissing
 from core.events.request import Carrier, IndexRequest, RequestedFile
+from core.fallbacks import sources_of
 from core.fetchers.base import Fetched, Fetcher, StoredFile
 from core.progress import FallbackUsed, FileResolved, Listener, ignore
 from core.safety.path import check_relative_path
 
-_BLOCK = 1 << 20
+logger = logging.getLogger(__name__)
 
-# Which source may stand in for which, in order. A stand-in is asked only where the event carries what
-# it needs, and what it yields is verified like the first choice.
-SOURCES: Mapping[Carrier, tuple[Carrier, ...]] = {
-    Carrier.INLINE: (Carrier.INLINE, Carrier.GIT_REFERENCE),
-    Carrier.OBJECT_STORAGE: (Carrier.OBJECT_STORAGE, Carrier.GIT_REFERENCE),
-    Carrier.GIT_REFERENCE: (Carrier.GIT_REFERENCE, Carrier.OBJECT_STORAGE),
-    Carrier.LOCAL_PATH: (Carrier.LOCAL_PATH,),
-}
+_BLOCK = 1 << 20
+# Another batch's probe may close the breaker before its pause ends.
+_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +54,75 @@ class Unresolved:
     error: ArchonError
 
 
+@dataclass(slots=True)
+class _Search:
+    """One call of `resolve` under way: by a file's index, the sources still to ask, and what came of it.
+
+    A source that was passed over while its breaker was open is asked again at the end, with patience.
+    """
+
+    request: IndexRequest
+    files: Sequence[RequestedFile]
+    waiting: dict[int, list[Carrier]] = field(default_factory=dict)
+    passed_over: set[tuple[int, Carrier]] = field(default_factory=set)
+    answers: dict[int, Resolved] = field(default_factory=dict)
+    errors: dict[int, ArchonError] = field(default_factory=dict)
+
+
 class Resolver:
-    """Asks the fetchers in the order of `SOURCES`."""
+    """Asks the fetchers in the order of `core.fallbacks`, with a circuit breaker per host or bucket."""
 
     def __init__(
         self,
         fetchers: Sequence[Fetcher],
         listener: Listener = ignore,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        breakers: Breakers | None = None,
+        patience_s: float = 60.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """A file that only an open breaker's backend can have waits for it, `patience_s` seconds at most:
+        otherwise an outage of seconds would dead-letter all that waits in the log.
+        """
         self._fetchers = {fetcher.carrier: fetcher for fetcher in fetchers}
         self._tell = listener
         self._clock = clock
+        self.breakers = breakers or Breakers("consumer", listener=listener)
+        self._patience_s = patience_s
+        self._sleep = sleep
 
     async def resolve(
         self, request: IndexRequest, files: Sequence[RequestedFile]
     ) -> list[Resolved | Unresolved]:
         """One answer per file, in order."""
-        answers: dict[int, Resolved] = {}
-        errors: dict[int, ArchonError] = {}
-        waiting: dict[int, list[Carrier]] = {}
+        search = _Search(request, files)
         for index, file in enumerate(files):
             try:
                 check_relative_path(file.relative_path)
-                waiting[index] = self._sources(request, file)
+                search.waiting[index] = self._sources(request, file)
             except ArchonError as error:
-                errors[index] = error
-        while waiting:
+                search.errors[index] = error
+        while search.waiting:
             groups: dict[Carrier, list[int]] = defaultdict(list)
-            for index, sources in waiting.items():
+            for index, sources in search.waiting.items():
                 groups[sources.pop(0)].append(index)
-            await asyncio.gather(
-                *(
-                    self._ask(request, files, carrier, group, answers, errors)
-                    for carrier, group in groups.items()
-                )
-            )
-            waiting = {
-                index: sources for index, sources in waiting.items() if index not in answers and sources
+            await asyncio.gather(*(self._ask(search, carrier, group) for carrier, group in groups.items()))
+            search.waiting = {
+                index: sources
+                for index, sources in search.waiting.items()
+                if index not in search.answers and sources
             }
-        return [answers.get(index) or Unresolved(file, errors[index]) for index, file in enumerate(files)]
+        return [
+            search.answers.get(index) or Unresolved(file, search.errors[index])
+            for index, file in enumerate(files)
+        ]
 
     def _sources(self, request: IndexRequest, file: RequestedFile) -> list[Carrier]:
         """The sources to ask. Raises `ContentMissing` where there is none."""
         usable: list[Carrier] = []
         refusals: list[str] = []
-        for carrier in SOURCES[file.carrier]:
+        for carrier in sources_of(file.carrier):
             fetcher = self._fetchers.get(carrier)
             refusal = fetcher.refuses(request, file) if fetcher else "not configured on this agent"
             if refusal is None:
@@ -111,38 +133,65 @@ class Resolver:
             raise ContentMissing("; ".join(refusals) or f"{file.carrier}: no source")
         return usable
 
-    async def _ask(
-        self,
-        request: IndexRequest,
-        files: Sequence[RequestedFile],
-        carrier: Carrier,
-        group: Sequence[int],
-        answers: dict[int, Resolved],
-        errors: dict[int, ArchonError],
-    ) -> None:
+    async def _ask(self, search: _Search, carrier: Carrier, group: Sequence[int]) -> None:
+        backend = _backend(search.request, carrier)
+        if backend is None:
+            await self._fetch(search, carrier, group)
+            return
+        breaker = self.breakers.of(carrier, backend)
+        patience = self._clock() + self._patience_s
+        rest = list(group)
+        while rest:
+            if breaker.admit():
+                several = breaker.state is BreakerState.CLOSED
+                taken, rest = (rest, []) if several else (rest[:1], rest[1:])
+                for outcome in await self._fetch(search, carrier, taken):
+                    breaker.record(outcome)
+                continue
+            rest = [index for index in rest if not self._pass_over(search, carrier, index, breaker)]
+            if rest and self._clock() >= patience:
+                search.errors.update(
+                    (index, breaker.refusal()) for index in rest if index not in search.errors
+                )
+                return
+            if rest:
+                await self._sleep(min(breaker.wait_s, _POLL_S))
+
+    def _pass_over(self, search: _Search, carrier: Carrier, index: int, breaker: CircuitBreaker) -> bool:
+        """Leave a source whose breaker is open for the end, where another can be asked before."""
+        if not search.waiting[index] or (index, carrier) in search.passed_over:
+            return False
+        search.passed_over.add((index, carrier))
+        search.errors.setdefault(index, breaker.refusal())
+        search.waiting[index].append(carrier)
+        return True
+
+    async def _fetch(
+        self, search: _Search, carrier: Carrier, group: Sequence[int]
+    ) -> list[ArchonError | None]:
+        """Fetch and verify; the source's error for each file of the group, None where it answered."""
+        request = search.request
         started = self._clock()
-        wanted = [files[index] for index in group]
+        wanted = [search.files[index] for index in group]
         fetched = await self._fetchers[carrier].fetch_many(request, wanted)
         seconds = (self._clock() - started) / len(group)
         for index, file, answer in zip(group, wanted, fetched, strict=True):
-            if isinstance(answer, ArchonError):
-                errors.setdefault(index, answer)
+            result = answer if isinstance(answer, ArchonError) else _verify(file, answer, carrier)
+            if isinstance(answer, ArchonError) or isinstance(result, ArchonError):
+                assert isinstance(result, ArchonError)  # noqa: S101 - narrows for mypy
+                search.errors.setdefault(index, result)
                 continue
-            result = _verify(file, answer, carrier)
-            if isinstance(result, ArchonError):
-                errors.setdefault(index, result)
-                continue
-            answers[index] = result
+            search.answers[index] = result
             first = None if carrier is file.carrier else file.carrier
             if first:
-                cause = errors[index].reason if index in errors else "not_configured"
+                cause = search.errors[index].reason if index in search.errors else "not_configured"
                 self._tell(FallbackUsed("consumer", first, carrier, cause))
-            size = result.size
+                logger.info("%s stands in for %s: %s", carrier, first, cause)
             self._tell(
                 FileResolved(
                     file.relative_path,
                     carrier,
-                    size,
+                    result.size,
                     seconds,
                     answer.attempts,
                     first,
@@ -152,11 +201,31 @@ class Resolver:
                     answer.wire_bytes,
                 )
             )
+        return [answer if isinstance(answer, ArchonError) else None for answer in fetched]
 
     async def close(self) -> None:
         """Close every fetcher."""
         for fetcher in self._fetchers.values():
             await fetcher.close()
+
+
+def _backend(request: IndexRequest, carrier: Carrier) -> str | None:
+    """The host or bucket that a request's files of a carrier come from; None where nothing is asked."""
+    if carrier is Carrier.GIT_REFERENCE:
+        return _host(request.git_url or "")
+    if carrier is Carrier.OBJECT_STORAGE:
+        where = request.object_storage
+        return f"{where.provider} {where.bucket}" if where else ""
+    return None
+
+
+def _host(git_url: str) -> str:
+    """The host of a Git URL, `[user@]host:path` included; what has none is the fetcher's to refuse."""
+    try:
+        host = urlsplit(git_url).hostname
+    except ValueError:
+        return ""
+    return host or git_url.partition(":")[0].rpartition("@")[2]
 
 
 def _verify(file: RequestedFile, fetched: Fetched, source: Carrier) -> Resolved | ArchonError:

@@ -28,6 +28,13 @@ class PublishSettings(Section):
     )
 
 
+class BreakerSettings(Section):
+    """When a storage or Git host that fails is left alone."""
+
+    failures: Positive = option(5, "failures in a row after which a backend is left alone")
+    pause: Duration = option("10s", "how long it is left alone before one call probes it")
+
+
 class LogSettings(Section):
     """Which topics and group; the log itself is Kafka where `kafka.servers` is set, else embedded."""
 

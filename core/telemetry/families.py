@@ -171,6 +171,18 @@ class SourceFamilies:
             "Files for which another strategy or source stood in.",
             ("side", "wanted", "used", "cause"),
         )
+        self.breakers = make.gauge(
+            "archon_circuit_breakers_tripped",
+            "backends",
+            "Hosts and buckets that are left alone because they failed, or are being probed.",
+            ("side", "kind"),
+        )
+        self.breaker_trips = make.counter(
+            "archon_circuit_breaker_trips",
+            "openings",
+            "How often a circuit breaker opened, failed probes included.",
+            ("side", "kind"),
+        )
         self.uploads = make.seconds(
             "archon_storage_upload_duration_seconds", "Time of an upload to object storage."
         )

@@ -13,6 +13,7 @@ from core.progress import (
     BatchPublished,
     BatchReceived,
     BatchRefused,
+    BreakerChanged,
     DeadLettered,
     FallbackUsed,
     FileAnalyzed,
@@ -77,6 +78,7 @@ class Metrics:
         self.projects = ProjectFamilies(make) if per_project else None
         self._own = make.definitions
         self._known_projects: set[str] = set()
+        self._tripped: dict[tuple[str, str], set[str]] = {}
         self.has_counted = False
         self._lag: set[tuple[str, str]] = set()
         # A counter that first appears at 1 shows no increase: what can fail is there from the start.
@@ -112,6 +114,8 @@ class Metrics:
             case FallbackUsed(side=side, wanted=wanted, used=used, cause=cause):
                 label = PUBLISH if side == "publisher" else CONSUME
                 self.sources.fallbacks.labels(label, wanted, used, cause).inc()
+            case BreakerChanged():
+                self._breaker(event)
             case _:
                 self._batch(event)
                 self._transfer(event)
@@ -148,6 +152,17 @@ class Metrics:
             case RepositoryFetched(bytes=size, seconds=seconds):
                 sources.clones.observe(seconds)
                 sources.clone_bytes.inc(size)
+
+    def _breaker(self, event: BreakerChanged) -> None:
+        label = PUBLISH if event.side == "publisher" else CONSUME
+        tripped = self._tripped.setdefault((label, event.kind), set())
+        if event.state == "closed":
+            tripped.discard(event.name)
+        else:
+            tripped.add(event.name)
+        self.sources.breakers.labels(label, event.kind).set(len(tripped))
+        if event.state == "open":
+            self.sources.breaker_trips.labels(label, event.kind).inc()
 
     def _resolved(self, event: FileResolved) -> None:
         cache = "none" if event.cache_hit is None else "hit" if event.cache_hit else "miss"

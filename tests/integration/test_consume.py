@@ -75,6 +75,7 @@ async def test_every_file_has_a_record(settings: Settings, tmp_path: Path) -> No
         "files_deleted": 0,
         "dead_lettered": 0,
         "by_source": {"inline": 7},
+        "fallbacks": {},
         "abandoned": 0,
         "duration_ms": 0,
     }

@@ -68,13 +68,20 @@ Fault = Status | Reset | Truncate | Flip | Drip | Hang | None
 
 
 class FaultProxy:
-    """A running proxy. `requests` are the request lines it has seen, `script` the faults still to come."""
+    """A running proxy. `requests` are the request lines it has seen, `script` the faults still to come.
+
+    `always` is the fault of requests that the script has none for. `delay_s` passes before a request is
+    taken up, and bodies pass at `bytes_per_s` in either direction, per connection.
+    """
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream = upstream_port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.script: deque[Fault] = deque()
+        self.always: Fault = None
+        self.delay_s = 0.0
+        self.bytes_per_s: float | None = None
         self.requests: list[str] = []
         self.port = 0
 
@@ -108,7 +115,9 @@ class FaultProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         line, *headers = head[:-4].split(b"\r\n")
         self.requests.append(line.decode())
-        fault = self.script.popleft() if self.script else None
+        fault = self.script.popleft() if self.script else self.always
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
         if isinstance(fault, Status):
             await _drain_body(reader, headers)
             await _answer(writer, fault)
@@ -119,9 +128,9 @@ class FaultProxy:
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
         kept = [name for name in headers if not name.lower().startswith(b"connection:")]
         upstream.write(b"\r\n".join([line, *kept, b"Connection: close", b"", b""]))
-        sending = asyncio.create_task(_pump(reader, upstream))
+        sending = asyncio.create_task(_pump(reader, upstream, self.bytes_per_s))
         try:
-            await _respond(upstream_reader, writer, fault)
+            await _respond(upstream_reader, writer, fault, self.bytes_per_s)
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -142,13 +151,23 @@ async def _answer(writer: asyncio.StreamWriter, status: Status) -> None:
     await writer.drain()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_per_s: float | None
+) -> None:
     while block := await reader.read(_LIMIT):
+        await _pace(block, bytes_per_s)
         writer.write(block)
         await writer.drain()
 
 
-async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
+async def _pace(block: bytes, bytes_per_s: float | None) -> None:
+    if bytes_per_s:
+        await asyncio.sleep(len(block) / bytes_per_s)
+
+
+async def _respond(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, bytes_per_s: float | None
+) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     while head.startswith(b"HTTP/1.1 100"):
         writer.write(head)
@@ -179,6 +198,7 @@ async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, f
                     await asyncio.sleep(interval)
                 continue
         passed += len(block)
+        await _pace(block, bytes_per_s)
         writer.write(block)
         await writer.drain()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core.breaker import Breakers
 from core.errors import (
     ArchonError,
     BackendUnavailable,
@@ -207,3 +208,107 @@ class TestLocalPaths:
         answer = await self.read(project, project, relative_path="big")
         assert isinstance(answer, Unresolved)
         assert answer.error.reason == "content_too_large"
+
+
+class Clock:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.woken = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.woken += 1
+
+
+class Flapping(Source):
+    """A source that is down until `back_at`."""
+
+    def __init__(self, carrier: Carrier, clock: Clock, back_at: float) -> None:
+        super().__init__(carrier, Fetched(CONTENT))
+        self.clock = clock
+        self.back_at = back_at
+
+    async def fetch_many(
+        self, request: IndexRequest, files: Sequence[RequestedFile]
+    ) -> Sequence[Fetched | ArchonError]:
+        answers = await super().fetch_many(request, files)
+        return answers if self.clock() >= self.back_at else [BackendUnavailable("down") for _ in files]
+
+
+class TestBreakers:
+    """A dead backend is not hammered, and an outage does not dead-letter what waits in the log."""
+
+    def files(self, count: int, carrier: Carrier = Carrier.OBJECT_STORAGE) -> list[RequestedFile]:
+        return [
+            RequestedFile(f"{number}.py", carrier, checksum=SHA, object_key="k", git_blob="1" * 40)
+            for number in range(count)
+        ]
+
+    def resolver(self, clock: Clock, *sources: Source, events: list[RunEvent] | None = None) -> Resolver:
+        told: list[RunEvent] = [] if events is None else events
+        breakers = Breakers("consumer", failures=3, pause_s=10, clock=clock, listener=told.append)
+        return Resolver(sources, told.append, clock, breakers=breakers, patience_s=60, sleep=clock.sleep)
+
+    async def test_an_open_breaker_goes_to_the_stand_in_at_once(self) -> None:
+        clock = Clock()
+        storage = Flapping(Carrier.OBJECT_STORAGE, clock, back_at=1e9)
+        git = Source(Carrier.GIT_REFERENCE, Fetched(CONTENT))
+        events: list[RunEvent] = []
+        resolver = self.resolver(clock, storage, git, events=events)
+        for batch in (self.files(3), self.files(50)):
+            answers = await resolver.resolve(request(*batch), batch)
+            assert {answer.source for answer in answers if isinstance(answer, Resolved)} == {"git_reference"}
+        assert len(storage.asked) == 3
+        assert clock.woken == 0
+        causes = [event.cause for event in events if isinstance(event, FallbackUsed)]
+        assert causes == ["backend_unavailable"] * 3 + ["circuit_open"] * 50
+
+    async def test_without_a_stand_in_files_wait_until_the_backend_is_back(self) -> None:
+        clock = Clock()
+        storage = Flapping(Carrier.OBJECT_STORAGE, clock, back_at=25)
+        resolver = self.resolver(clock, storage)
+        first, second = self.files(3), self.files(10)
+        assert all(
+            isinstance(answer, Unresolved) for answer in await resolver.resolve(request(*first), first)
+        )
+        answers = await resolver.resolve(request(*second), second)
+        assert [isinstance(answer, Resolved) for answer in answers] == [False] * 2 + [True] * 8
+        assert len(storage.asked) == 3 + 2 + 8
+        assert 25 <= clock() < 60
+
+    async def test_patience_ends_and_says_why(self) -> None:
+        clock = Clock()
+        resolver = self.resolver(clock, Flapping(Carrier.OBJECT_STORAGE, clock, back_at=1e9))
+        for batch in (self.files(3), self.files(20)):
+            answers = await resolver.resolve(request(*batch), batch)
+        assert 60 <= clock() <= 71
+        reasons = [answer.error.reason for answer in answers if isinstance(answer, Unresolved)]
+        assert len(reasons) == 20
+        assert set(reasons) == {"backend_unavailable", "circuit_open"}
+
+    async def test_when_all_sources_are_open_each_is_passed_over_once(self) -> None:
+        clock = Clock()
+        storage = Flapping(Carrier.OBJECT_STORAGE, clock, back_at=15)
+        git = Flapping(Carrier.GIT_REFERENCE, clock, back_at=1e9)
+        resolver = self.resolver(clock, storage, git)
+        first, second = self.files(3), self.files(1)
+        await resolver.resolve(request(*first), first)
+        (answer,) = await resolver.resolve(request(*second), second)
+        assert isinstance(answer, Unresolved)  # it was the probe of a backend that was still away
+        clock.now += 10
+        (answer,) = await resolver.resolve(request(*second), second)
+        assert isinstance(answer, Resolved)
+        assert answer.source is Carrier.OBJECT_STORAGE
+
+    async def test_a_wrong_answer_is_an_answer(self) -> None:
+        clock = Clock()
+        storage = Source(Carrier.OBJECT_STORAGE, Fetched(b"wrong"))
+        resolver = self.resolver(clock, storage)
+        batch = self.files(20)
+        await resolver.resolve(request(*batch), batch)
+        assert resolver.breakers.tripped == []
