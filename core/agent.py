@@ -112,6 +112,8 @@ class Agent:
     async def _watch_lag(self) -> None:
         """Keep the lag metrics of the partitions that are ours fresh."""
         loop = asyncio.get_running_loop()
+        while not self._consumer.assignment():
+            await self._sleep(1.0)
         while True:
             try:
                 self._window.add(await self._places(), loop.time())
