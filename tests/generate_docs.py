@@ -75,6 +75,7 @@ def _metrics() -> str:
     for item in Metrics(CollectorRegistry(), per_project=True).definitions:
         labels = ", ".join(f"`{label}`" for label in item.labels)
         lines.append(f"| `{item.name}` | {item.kind} | {item.unit} | {labels} | {item.help} |")
+    return "\n".join(lines) + "\n"
 
 
 def _fallbacks() -> str:
