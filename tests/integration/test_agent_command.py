@@ -276,13 +276,17 @@ def test_kill_9_midway_and_again_gives_the_same_results(agent: Agent, tmp_path: 
     agent.run("ingest", root, "--batch-size", "10")
     agent.run("results")
     process = subprocess.Popen(
-        agent.command("run"), env=agent.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        agent.command("run"),
+        env=agent.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with closing(sqlite3.connect(agent.home / "data" / "results.sqlite")) as index:
         while index.execute("SELECT count(*) FROM files").fetchone()[0] == 0:
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()[1]
     process.kill()
-    process.wait()
+    process.communicate()
     assert 0 < len(agent.json("results")) < 2000
     agent.json("run", "--drain")
     records = agent.json("results")
