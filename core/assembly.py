@@ -148,9 +148,6 @@ async def ingestion(
             max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
         )
         await _warn_of_short_links(settings, log)
-        strategies = [each for each in publishing_strategies(settings) if each.name not in target.without]
-        for strategy in strategies:
-            stack.push_async_callback(strategy.close)
         scope = f"{log.name} {project}"
         manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
         rules = PublishRules(
@@ -164,6 +161,10 @@ async def ingestion(
         meter = CostMeter("publish", project=project, job=job)
         metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
         listener = tell_all(listener, metrics, meter)
+        made = publishing_strategies(settings, listener)
+        strategies = [strategy for strategy in made if strategy.name not in target.without]
+        for strategy in strategies:
+            stack.push_async_callback(strategy.close)
         stack.push_async_callback(export, metrics, settings.telemetry)
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
@@ -189,13 +190,16 @@ async def ingestion(
         yield Ingestion(project, context, planner, publisher, rules, history)
 
 
-def publishing_strategies(settings: Settings) -> list[Strategy]:
+def publishing_strategies(settings: Settings, listener: Listener = ignore) -> list[Strategy]:
     """The strategies these settings make possible."""
     strategies: list[Strategy] = [InlineStrategy(settings.publish.inline_size_limit)]
     if storage := open_storage(settings):
         strategies.append(
             ObjectStorageStrategy(
-                storage, link_lifetime_s=settings.storage.link_lifetime, retry=_retry(settings)
+                storage,
+                link_lifetime_s=settings.storage.link_lifetime,
+                retry=_retry(settings),
+                listener=listener,
             )
         )
     return strategies
@@ -210,6 +214,15 @@ def open_caches(settings: Settings) -> dict[str, CountedCache]:
     """Every cache that is turned on, opened, by its type. Blocks; raises as `open_content_cache`."""
     content = open_content_cache(settings)
     return {"object": content} if content else {}
+
+
+def _caches_that_open(settings: Settings) -> dict[str, CountedCache]:
+    """As `open_caches`; without caches the agent only works slower."""
+    try:
+        return open_caches(settings)
+    except BackendUnavailable as error:
+        logger.warning("contents are not cached: %s", error)
+        return {}
 
 
 def open_content_cache(settings: Settings) -> CountedCache | None:
@@ -286,8 +299,9 @@ async def consuming(
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
+        caches = await asyncio.to_thread(_caches_that_open, settings)
         resolver = Resolver(
-            await consuming_fetchers(settings),
+            consuming_fetchers(settings, caches, listener),
             listener,
             breakers=_breakers(settings, "consumer", listener),
             patience_s=agent.file_deadline,
@@ -317,6 +331,7 @@ async def consuming(
             member_id=source.instance_id,
             limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
         )
+        storage = await _storage_to_check(settings, stack)
         pool = pool_check(analyzer, busy=lambda: consumer.in_flight[0] > 0)
         yield Agent(
             log,
@@ -326,8 +341,9 @@ async def consuming(
             metrics,
             group=settings.log.group,
             topics=settings.log.topics,
+            caches=lambda: {name: cache.stats() for name, cache in caches.items()},
             checks=[
-                *dependency_checks(settings, lambda: nullcontext(log), pool),
+                *dependency_checks(settings, lambda: nullcontext(log), pool, storage),
                 breaker_check(lambda: resolver.breakers.tripped),
             ],
             health=settings.health,
@@ -337,13 +353,21 @@ async def consuming(
 async def examine(settings: Settings) -> Report:
     """Run every check of what these settings depend on, without starting anything that stays."""
     agent = settings.agent
-    async with AnalyzerPool(workers=1, deadline_s=agent.parse_deadline) as analyzer:
-        checks = dependency_checks(settings, lambda: open_log(settings), pool_check(analyzer))
+    async with AsyncExitStack() as stack:
+        analyzer = await stack.enter_async_context(AnalyzerPool(workers=1, deadline_s=agent.parse_deadline))
+        storage = await _storage_to_check(settings, stack)
+        checks = dependency_checks(settings, lambda: open_log(settings), pool_check(analyzer), storage)
         monitor = HealthMonitor(checks, deadline_s=max(DOCTOR_PATIENCE_S, settings.health.check_deadline))
-        try:
-            return await monitor.report()
-        finally:
-            await monitor.close()
+        stack.push_async_callback(monitor.close)
+        return await monitor.report()
+
+
+async def _storage_to_check(settings: Settings, stack: AsyncExitStack) -> ContentStorageClient | None:
+    """The object storage, where it is more than a directory of this machine; closed with `stack`."""
+    if settings.storage.provider in {"none", "local"} or not (storage := open_storage(settings)):
+        return None
+    stack.push_async_callback(storage.close)
+    return storage
 
 
 def charging(metrics: Metrics, settings: Settings) -> Charge:
@@ -355,8 +379,10 @@ def charging(metrics: Metrics, settings: Settings) -> Charge:
     return charge
 
 
-async def consuming_fetchers(settings: Settings) -> list[Fetcher]:
-    """The fetchers these settings make possible."""
+def consuming_fetchers(
+    settings: Settings, caches: Mapping[str, CountedCache], listener: Listener = ignore
+) -> list[Fetcher]:
+    """The fetchers these settings make possible; each closes the cache that it uses."""
     roots = settings.agent.local_roots
     if roots is None:  # paths of strangers' machines mean nothing here, those of this machine may
         roots = () if settings.kafka.servers else ("/",)
@@ -364,11 +390,13 @@ async def consuming_fetchers(settings: Settings) -> list[Fetcher]:
     return [
         InlineFetcher(),
         LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
-        await _object_storage_fetcher(settings),
+        _object_storage_fetcher(settings, caches.get("object"), listener),
     ]
 
 
-async def _object_storage_fetcher(settings: Settings) -> ObjectStorageFetcher:
+def _object_storage_fetcher(
+    settings: Settings, cache: CountedCache | None, listener: Listener
+) -> ObjectStorageFetcher:
     storage = settings.storage
     stores: list[ContentStorageClient] = []
     if storage.read_by_key and storage.provider != "none":
@@ -382,15 +410,11 @@ async def _object_storage_fetcher(settings: Settings) -> ObjectStorageFetcher:
         from core.storage.links import LinkReader  # who follows no links pays for no HTTP client
 
         links = LinkReader(policy, storage.in_flight)
-    cache: CountedCache | None = None
-    try:
-        cache = await asyncio.to_thread(open_content_cache, settings)
-    except BackendUnavailable as error:
-        logger.warning("contents are not cached: %s", error)
     return ObjectStorageFetcher(
         stores,
         links,
         cache,
         retry=_retry(settings),
         in_flight=storage.in_flight,
+        listener=listener,
     )

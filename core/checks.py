@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from core import units
 from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
+from core.events.v2 import ObjectStorageConfig
 from core.intelligence.base import FileToAnalyze
 from core.log.base import EventLog
 from core.settings import Settings
@@ -105,12 +106,21 @@ def pool_check(analyzer: Analyzer, busy: Callable[[], bool] = lambda: False) -> 
     return Check("process pool", probe)
 
 
-def storage_check(check: Callable[[], Awaitable[None]], where: str) -> Check:
+class Storage(Protocol):
+    """Object storage, as far as it is looked at."""
+
+    @property
+    def location(self) -> ObjectStorageConfig: ...
+    async def check(self) -> None: ...
+
+
+def storage_check(storage: Storage) -> Check:
     """Object storage can be used as configured. Inline and Git content come without it."""
 
     async def probe() -> Finding:
-        await check()
-        return Finding(where)
+        await storage.check()
+        where = storage.location
+        return Finding(f"{where.provider} bucket {where.bucket}")
 
     return Check("object storage", probe, required=False)
 
@@ -183,7 +193,7 @@ def consumer_checks(loop: Loop) -> list[Check]:
     return [Check("group", joined, cheap=True), Check("commit", committing, cheap=True)]
 
 
-def dependency_checks(settings: Settings, log: OpenLog, pool: Check) -> list[Check]:
+def dependency_checks(settings: Settings, log: OpenLog, pool: Check, storage: Storage | None) -> list[Check]:
     """What these settings make everything depend on, before anything is started."""
     health = settings.health
     makes_topics = not settings.kafka.servers or settings.kafka.create_topics
@@ -192,4 +202,5 @@ def dependency_checks(settings: Settings, log: OpenLog, pool: Check) -> list[Che
         disk_check("data disk", settings.data_dir, health.min_free, required=True),
         disk_check("cache disk", settings.cache_dir, health.min_free, required=False),
         pool,
+        *([storage_check(storage)] if storage else []),
     ]

@@ -75,16 +75,21 @@ class ObjectUploaded:
 
 @dataclass(frozen=True, slots=True)
 class ObjectDownloaded:
-    """A content came from object storage, not from a cache."""
+    """A content came from object storage, after `attempts` tries; `bytes` crossed the network for it."""
 
+    project: str
+    job: str
     bytes: int
     seconds: float
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFetched:
-    """Objects came from a Git host; `bytes` are those of the packs, over the network."""
+    """Objects came from a Git host; `bytes` crossed the network for them."""
 
+    project: str
+    job: str
     bytes: int
     seconds: float
 

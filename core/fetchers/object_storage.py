@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from core.errors import (
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, Fetched, StoredFile
 from core.fetchers.landing import Landing
+from core.progress import Listener, ObjectDownloaded, ignore
 from core.retry import RetryPolicy
 from core.safety.path import open_confined
 from core.storage.base import ContentStorageClient
@@ -59,6 +61,8 @@ class ObjectStorageFetcher:
         retry: RetryPolicy | None = None,
         in_flight: int = 16,
         spill: Path | None = None,
+        listener: Listener = ignore,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`spill` is where a large content goes that the cache cannot take; default: the system's choice."""
         self._stores = stores
@@ -67,6 +71,8 @@ class ObjectStorageFetcher:
         self._retry = retry or RetryPolicy()
         self._slots = asyncio.Semaphore(in_flight)
         self._spill = spill
+        self._tell = listener
+        self._clock = clock
         self._flights = SingleFlight[tuple[str, int], Fetched]()
 
     def refuses(self, request: IndexRequest, file: RequestedFile) -> str | None:
@@ -135,7 +141,13 @@ class ObjectStorageFetcher:
             if cached := await self._from_cache(file):
                 return cached
             download = _Download(self, request, file, store)
-            return await self._retry.run(download.attempt, "the download")
+            started = self._clock()
+            fetched = await self._retry.run(download.attempt, "the download")
+            took = self._clock() - started
+            job = request.correlation_id
+            size, attempts = fetched.wire_bytes, fetched.attempts
+            self._tell(ObjectDownloaded(request.project_name, job, size, took, attempts))
+            return fetched
 
     async def _from_cache(self, file: RequestedFile) -> Fetched | None:
         if self._cache is None or file.checksum is None:

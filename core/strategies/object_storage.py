@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +16,7 @@ from core.cache.flight import SingleFlight
 from core.errors import ContentChanged, ContentMissing
 from core.events.common import ContentStrategy
 from core.log.base import PartitionLag
+from core.progress import Listener, ObjectUploaded, ignore
 from core.repository.facts import FileFacts, Skip
 from core.retry import RetryPolicy
 from core.storage.base import ContentStorageClient, PresignedUrl
@@ -46,11 +48,15 @@ class ObjectStorageStrategy:
         *,
         link_lifetime_s: float = 24 * 3600.0,
         retry: RetryPolicy | None = None,
+        listener: Listener = ignore,
+        clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._storage = storage
         self._link_lifetime_s = link_lifetime_s
         self._retry = retry or RetryPolicy()
+        self._tell = listener
+        self._clock = clock
         self._now = now
         self._budget = ByteBudget(_HELD_AT_ONCE)
         self._flights = SingleFlight[str, PresignedUrl | None]()
@@ -120,13 +126,17 @@ class ObjectStorageStrategy:
         content_type = f"text/plain; charset={encoding}" if encoding else "application/octet-stream"
 
         async def upload(_attempt: int) -> PresignedUrl | None:
-            if not await self._is_there(key, file.facts.size):
+            started = self._clock()
+            existed = await self._is_there(key, file.facts.size)
+            if not existed:
                 if content is not None:
                     await self._storage.upload_bytes(key, content, digest, content_type)
                 else:
                     with await asyncio.to_thread(_opened, file, context) as stream:
                         await self._storage.upload_file(key, stream, file.facts.size, digest, content_type)
                 self.uploads += 1
+            seconds = self._clock() - started
+            self._tell(ObjectUploaded(context.project_name, file.facts.size, seconds, existed))
             return await self._storage.generate_presigned_url(key, self._link_lifetime_s)
 
         return await self._retry.run(upload, "the upload")

@@ -12,13 +12,17 @@ from core.progress import (
     FileAnalyzed,
     FileResolved,
     FilesPublished,
+    ObjectDownloaded,
     ObjectUploaded,
+    RepositoryFetched,
     RunEvent,
 )
 from core.telemetry.cost import Usage
 from core.telemetry.cpu import cpu_seconds
 
-OBJECT_STORAGE = "object_storage"
+OBJECT_STORAGE, GIT_REFERENCE = "object_storage", "git_reference"
+# What one fetch brings may serve many files: it is counted where it crosses the network.
+FETCHED = frozenset({OBJECT_STORAGE, GIT_REFERENCE})
 
 
 class Account(NamedTuple):
@@ -70,10 +74,15 @@ class CostMeter:
                 self._add(self._uploads, Spent(usage=Usage(gets=1)))
             case ObjectUploaded(bytes=size):
                 self._add(self._uploads, Spent(usage=Usage(stored_bytes=size, puts=1)))
-            case FileResolved():
-                downloaded = event.source == OBJECT_STORAGE and not event.cache_hit
-                usage = Usage(transferred_bytes=event.wire_bytes, gets=event.attempts if downloaded else 0)
-                self._add(Account(event.project, event.source, event.job), Spent(usage=usage))
+            case FileResolved(source=source, wire_bytes=size) if source not in FETCHED:
+                account = Account(event.project, source, event.job)
+                self._add(account, Spent(usage=Usage(transferred_bytes=size)))
+            case ObjectDownloaded(bytes=size, attempts=attempts):
+                usage = Usage(transferred_bytes=size, gets=attempts)
+                self._add(Account(event.project, OBJECT_STORAGE, event.job), Spent(usage=usage))
+            case RepositoryFetched(bytes=size):
+                account = Account(event.project, GIT_REFERENCE, event.job)
+                self._add(account, Spent(usage=Usage(transferred_bytes=size)))
             case FileAnalyzed():
                 account = Account(event.project, event.source, event.job)
                 self._add(account, Spent(1, event.bytes))

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import boto3
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core.assembly import Target, ingestion, open_log
 from core.events.topics import FILE_INTELLIGENCE
 from core.settings import Settings, load
+from core.settings.storage import StorageSettings
+from tests.container import neighbours
 from tests.container.neighbours import Network
 from tests.container.podman import PYTHON_IMAGE, Container, get, podman
 from tests.repositories import commit
@@ -139,14 +143,35 @@ def test_the_image_is_small_and_holds_no_tools(agent_image: str) -> None:
 
 
 async def test_what_is_published_outside_comes_back_complete(
-    settings: Settings, network: Network, start: Start, tmp_path: Path
+    settings: Settings, network: Network, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = files(200) | {"blob.bin": random.Random(3).randbytes(90_000), "empty.txt": b""}
-    await publish(settings, "complete", commit(tmp_path / "repository", contents))
-    agent = start()
+    chance = random.Random(3)
+    contents = files(200) | {
+        "blob.bin": chance.randbytes(90_000),
+        "empty.txt": b"",
+        "a/huge.py": b"x = 1\n" * 90_000,
+    }
+    contents |= {f"large{number}.bin": chance.randbytes(300_000) for number in range(3)}
+    credentials = {"AWS_ACCESS_KEY_ID": neighbours.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": neighbours.SECRET_KEY}
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+    storage = {"provider": "minio", "bucket": "contents", "endpoint": network.s3, "allow_http": True}
+    boto3.client("s3", endpoint_url=network.s3, region_name="us-east-1").create_bucket(Bucket="contents")
+    chosen = settings.model_copy(update={"storage": StorageSettings(**storage)})
+    await publish(chosen, "complete", commit(tmp_path / "repository", contents))
+    agent = start(
+        CONTENT_STORAGE_PROVIDER="minio",
+        CONTENT_STORAGE_BUCKET="contents",
+        CONTENT_STORAGE_ENDPOINT=network.s3,
+        ARCHON_STORAGE_ALLOW_HTTP="true",
+        ARCHON_STORAGE_LINK_NETWORKS=f"{urlsplit(network.s3).hostname}/32",
+        **credentials,
+    )
     agent.wait_until(lambda: processed(agent, network) == len(contents), "done")
     found = Counter([item async for item in records(settings, "complete")])
     assert found == expected(contents)
+
+    assert metric(agent, network, "archon_storage_download_duration_seconds_count") == 4
 
     assert agent.inspect("Mounts") == []
     for path in ("/health", "/ready"):

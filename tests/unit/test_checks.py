@@ -21,6 +21,7 @@ from core.checks import (
 )
 from core.errors import AccessDenied, AnalysisFailed
 from core.events.topics import REQUESTED_V2
+from core.events.v2 import ObjectStorageConfig
 from core.intelligence.base import FileToAnalyze
 from core.log.base import OutgoingMessage
 from core.log.embedded import EmbeddedLog
@@ -89,11 +90,15 @@ async def test_a_busy_pool_is_not_disturbed() -> None:
     assert (result.state, analyzer.asked) == (State.OK, 0)
 
 
-async def test_storage_that_refuses_only_degrades() -> None:
-    async def refuse() -> None:
+class RefusingStorage:
+    location = ObjectStorageConfig(provider="s3", bucket="contents")
+
+    async def check(self) -> None:
         raise AccessDenied("the bucket refuses us", hint="look at the role")
 
-    result = await outcome(storage_check(refuse, "s3 bucket"))
+
+async def test_storage_that_refuses_only_degrades() -> None:
+    result = await outcome(storage_check(RefusingStorage()))
     assert (result.state, result.hint) == (State.DEGRADED, "look at the role")
 
 

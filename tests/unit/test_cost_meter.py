@@ -16,7 +16,9 @@ from core.progress import (
     FileAnalyzed,
     FileResolved,
     FilesPublished,
+    ObjectDownloaded,
     ObjectUploaded,
+    RepositoryFetched,
 )
 from core.telemetry.cost import Usage
 from core.telemetry.cost_meter import Account, CostMeter, Spent
@@ -39,8 +41,8 @@ def cpu() -> Cpu:
     return Cpu()
 
 
-def resolved(source: str, wire_bytes: int, *, attempts: int = 1, hit: bool | None = None) -> FileResolved:
-    return FileResolved("a", source, 100, 0.1, attempts, None, hit, "p", "j", wire_bytes)
+def resolved(source: str, wire_bytes: int) -> FileResolved:
+    return FileResolved("a", source, 100, 0.1, project="p", job="j", wire_bytes=wire_bytes)
 
 
 def analyzed(source: str, size: int) -> FileAnalyzed:
@@ -57,13 +59,22 @@ def test_the_publisher_pays_for_storage_and_uploads(cpu: Cpu) -> None:
 
 def test_the_consumer_pays_for_transfer_and_downloads(cpu: Cpu) -> None:
     meter = CostMeter("consume", cpu=cpu)
-    meter(resolved("object_storage", 100, attempts=3, hit=False))
-    meter(resolved("object_storage", 0, hit=True))
+    meter(ObjectDownloaded("p", "j", 100, 0.1, attempts=3))
+    meter(RepositoryFetched("p", "j", 700, 0.1))
     meter(resolved("inline", 140))
     assert meter.take() == {
         OBJECT: Spent(usage=Usage(transferred_bytes=100, gets=3)),
+        Account("p", "git_reference", "j"): Spent(usage=Usage(transferred_bytes=700)),
         INLINE: Spent(usage=Usage(transferred_bytes=140)),
     }
+
+
+def test_a_download_that_serves_many_files_is_paid_once(cpu: Cpu) -> None:
+    meter = CostMeter("consume", cpu=cpu)
+    meter(ObjectDownloaded("p", "j", 100, 0.1, attempts=1))
+    for _ in range(20):
+        meter(resolved("object_storage", 100))
+    assert meter.take()[OBJECT].usage.transferred_bytes == 100
 
 
 def test_cpu_time_is_shared_out_by_bytes(cpu: Cpu) -> None:

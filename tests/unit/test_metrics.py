@@ -161,8 +161,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
         (ObjectUploaded("p", 70, 0.5, existed=False), "archon_storage_upload_bytes_total", {}, 70),
         (ObjectUploaded("p", 70, 0.5, existed=True), "archon_storage_upload_duration_seconds_count", {}, 0),
         (ObjectUploaded("p", 70, 0.5, existed=True), "archon_storage_uploads_spared_total", {}, 1),
-        (ObjectDownloaded(70, 0.5), "archon_storage_download_duration_seconds_sum", {}, 0.5),
-        (RepositoryFetched(70, 0.5), "archon_git_clone_bytes_total", {}, 70),
+        (ObjectDownloaded("p", "j", 70, 0.5, 1), "archon_storage_download_duration_seconds_sum", {}, 0.5),
+        (RepositoryFetched("p", "j", 70, 0.5), "archon_git_clone_bytes_total", {}, 70),
     ],
 )
 def test_events_are_counted(
