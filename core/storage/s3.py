@@ -205,9 +205,7 @@ class S3StorageClient:
                 async with limit, self._request("DELETE", key):
                     pass
 
-        async with asyncio.TaskGroup() as group:
-            for key in keys:
-                group.create_task(one(key))
+        await asyncio.gather(*(one(key) for key in keys))
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         connection = await self.connect()

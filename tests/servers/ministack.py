@@ -17,12 +17,17 @@ import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.servers.process import ServerProcess, free_port
 from tests.servers.s3 import S3Server
 
+_EVERYTHING = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["s3:*", "secretsmanager:*"], "Resource": "*"}],
+}
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements" / "ministack.txt"
 
@@ -54,20 +59,15 @@ def run(directory: Path) -> Iterator[S3Server]:
     with ServerProcess(argv, directory / "ministack.log", environ=environ, cwd=directory) as process:
         process.wait_until(lambda: _answers(port))
         root = S3Server("ministack", port, "test", "test")
-        keys = new_user(root, "admin", ["s3:*", "secretsmanager:*"])
+        keys = new_user(root, "admin", _EVERYTHING)
         yield S3Server("ministack", port, *keys)
 
 
-def new_user(server: S3Server, name: str, actions: list[str], resource: str = "*") -> tuple[str, str]:
-    """Keys of a new user who may do `actions` on `resource`."""
+def new_user(server: S3Server, name: str, policy: dict[str, Any]) -> tuple[str, str]:
+    """Keys of a new user who may do what an IAM policy allows."""
     iam = server.client("iam", access_key="test", secret_key="test")
     iam.create_user(UserName=name)
-    statement = [{"Effect": "Allow", "Action": actions, "Resource": resource}]
-    iam.put_user_policy(
-        UserName=name,
-        PolicyName="granted",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statement}),
-    )
+    iam.put_user_policy(UserName=name, PolicyName="granted", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName=name)["AccessKey"]
     return key["AccessKeyId"], key["SecretAccessKey"]
 

@@ -52,6 +52,7 @@ def run(directory: Path) -> Iterator[S3Server]:
         "s3.port": port,
         "s3.port.grpc": free_port(),
         "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
         "s3.config": directory / "s3.json",
     }
     argv = [str(Path(sys.executable).parent / "weed"), "server", *(f"-{k}={v}" for k, v in flags.items())]
