@@ -13,7 +13,7 @@ from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_async
 from core.dead_letters import DeadLetter, DeadLetters, Purged
 from core.errors import UsageError
-from core.safety.display import display
+from core.events.preview import preview
 from core.settings.option import parse_duration
 
 app = typer.Typer(
@@ -48,13 +48,13 @@ def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None
     """Show one dead letter: headers, and the payload without file contents."""
     letter = run_async(lambda _stop: _find(loaded, letter_id))
     if as_json:
-        console.print_json({**document(letter), "payload": payload(letter)})
+        console.print_json({**document(letter), "payload": preview(letter.message.value)})
         return
     fields = {**document(letter), "headers": None}
     console.out.print(
         console.table(("FIELD", "VALUE"), [item for item in fields.items() if item[1] is not None])
     )
-    console.print_json(payload(letter))
+    console.print_json(preview(letter.message.value))
 
 
 @app.command()
@@ -199,28 +199,3 @@ def document(letter: DeadLetter) -> dict[str, Any]:
         "origin": f"{info.topic}/{info.partition}/{info.offset}" if info else None,
         "headers": {name: value.decode("utf-8", "replace") for name, value in letter.message.headers},
     }
-
-
-def payload(letter: DeadLetter) -> Any:
-    """The decoded payload with contents and signed links elided; bytes that are no JSON are displayed."""
-    from core.errors import InvalidEvent
-    from core.events.codec import from_json
-    from core.safety.redact import redact
-
-    value = letter.message.value or b""
-    try:
-        data = from_json(value)
-    except InvalidEvent:
-        return display(redact(value.decode("utf-8", "surrogateescape")), limit=2000)
-    return _elide(data)
-
-
-def _elide(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {
-            key: f"<{len(value):,} characters>"
-            if key in ("content", "content_url") and isinstance(value, str)
-            else _elide(value)
-            for key, value in data.items()
-        }
-    return [_elide(item) for item in data] if isinstance(data, list) else data
