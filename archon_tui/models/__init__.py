@@ -1,0 +1,1 @@
+"""What the screens show, worked out without a screen: pure, and tested so."""

@@ -1,0 +1,191 @@
+"""The group's lag as the Lag screen shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from archon_tui.filters import Fields
+from archon_tui.text import State, sparkline
+from archon_tui.widgets.painted import Line, Piece
+from core import units
+from core.events.topics import PREFIX
+from core.fleet import Member
+from core.log.lag import GroupReport, Judgement, PartitionReport, Verdict
+
+STATES = {
+    Verdict.UNKNOWN: State.UNKNOWN,
+    Verdict.OK: State.OK,
+    Verdict.WARN: State.WARN,
+    Verdict.STALL: State.FAIL,
+    Verdict.STOP: State.FAIL,
+    Verdict.REWIND: State.FAIL,
+}
+SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+FIELDS: Fields[PartitionReport] = Fields(
+    text=lambda row: where(row),
+    named={
+        "verdict": lambda row: row.judgement.verdict,
+        "owner": lambda row: row.owner or "none",
+        "topic": lambda row: row.place.topic,
+    },
+)
+
+
+def short(topic: str) -> str:
+    """A topic without the prefix that all of archon's have."""
+    return topic.replace(f"{PREFIX}.tree.", "…").replace(f"{PREFIX}.", "…")
+
+
+def where(row: PartitionReport) -> str:
+    return f"{short(row.place.topic)}/{row.place.partition}"
+
+
+def verdict(judgement: Verdict) -> Piece:
+    """`✗ STALL`: glyph, word, colour."""
+    state = STATES[judgement]
+    return (f"{state.glyph} {judgement}", state.style)
+
+
+def trend(judgement: Judgement) -> float | None:
+    """Messages a second by which the lag grows."""
+    if judgement.rate_in is None or judgement.rate_out is None:
+        return None
+    return judgement.rate_in - judgement.rate_out
+
+
+def trend_piece(judgement: Judgement) -> Piece:
+    """`▲ 12`, `▼ 3`, `0`; unknown after one look."""
+    value = trend(judgement)
+    if value is None:
+        return (units.UNKNOWN, "dim")
+    if abs(value) < 0.05:
+        return ("0", "dim")
+    figure = f"{abs(value):,.0f}" if abs(value) >= 10 else f"{abs(value):.1f}"
+    return (f"▲ {figure}", "warn") if value > 0 else (f"▼ {figure}", "ok")
+
+
+def history(row: PartitionReport, width: int = 10) -> str:
+    """The lag of the last minutes in `width` levels, each the largest of its part."""
+    values = row.history
+    if len(values) <= width:
+        return sparkline(values, width)
+    step = len(values) / width
+    return sparkline(
+        [max(values[int(place * step) : int((place + 1) * step)]) for place in range(width)], width
+    )
+
+
+def skew(report: GroupReport) -> float | None:
+    """The largest lag over the mean of all; None where nothing waits or there is nothing to compare."""
+    lags = [row.place.lag for row in report.partitions]
+    waiting = sum(lags)
+    return max(lags) * len(lags) / waiting if waiting and len(lags) > 1 else None
+
+
+def drain_s(report: GroupReport) -> float | None:
+    """Seconds until the slowest partition is drained; None where unknown."""
+    drains = [row.judgement.drain_s for row in report.partitions if row.place.lag]
+    if not drains:
+        return 0.0 if report.partitions else None
+    return (
+        None
+        if any(drain is None for drain in drains)
+        else max(drain for drain in drains if drain is not None)
+    )
+
+
+def group_lines(report: GroupReport, link_lifetime_s: float | None) -> list[Line]:
+    """Verdict, sentence, totals, and the warning of links that die before they are read."""
+    drain = drain_s(report)
+    uneven = skew(report)
+    lines: list[Line] = [
+        [
+            (" ", ""),
+            (report.group, "bold"),
+            ("   ", ""),
+            verdict(report.verdict),
+            ("  ", ""),
+            (_shortened(report.why), ""),
+        ],
+        [
+            (" lag ", "dim"),
+            (f"{report.lag:,}", "bold"),
+            ("   drain ", "dim"),
+            (units.duration(drain), "fail" if drain == float("inf") else ""),
+            ("   skew ", "dim"),
+            (units.UNKNOWN if uneven is None else f"{uneven:.1f}×", "warn" if uneven and uneven > 3 else ""),
+        ],
+    ]
+    if link_lifetime_s is not None:
+        late = drain is not None and drain > link_lifetime_s
+        text = f"{units.duration(link_lifetime_s)}" + (": shorter than the drain" if late else "")
+        lines[1] = [
+            *lines[1],
+            ("   links live ", "dim"),
+            (("! " if late else "") + text, "fail" if late else ""),
+        ]
+    return lines
+
+
+def partition_lines(row: PartitionReport, fleet: Sequence[Member]) -> list[Line]:
+    """One partition: its verdict, who has it, and what that agent says of itself."""
+    place, judgement = row.place, row.judgement
+    lines: list[Line] = [
+        [(where(row), "bold")],
+        [],
+        [verdict(judgement.verdict), (f"  it {judgement.why}", "")],
+        [],
+        [("committed  ", "dim"), (units.count(place.committed), "")],
+        [("end        ", "dim"), (f"{place.end:,}", "")],
+        [("oldest     ", "dim"), (units.duration(place.lag_seconds), ""), (" unread", "dim")],
+        [("in         ", "dim"), (units.rate(judgement.rate_in), "")],
+        [("out        ", "dim"), (units.rate(judgement.rate_out), "")],
+        [],
+    ]
+    member = next((each for each in fleet if each.status.id == row.owner), None)
+    if row.owner is None:
+        known = any(each.status.group for each in fleet)
+        text = "no agent has it" if known else "no agent of the group speaks on the status topic"
+        lines.append([("owner      ", "dim"), (text, "warn" if place.lag else "dim")])
+    else:
+        lines.append([("owner      ", "dim"), (row.owner, "")])
+    if member is not None:
+        lines += agent_lines(member)
+        lines += [[], [("8 Health shows all agents", "dim")]]
+    return lines
+
+
+def agent_state(member: Member) -> Piece:
+    """`● working`, `◌ stale`, `✗ blocked`: glyph, word, colour."""
+    if member.is_stale:
+        return ("◌ stale", "warn")
+    if member.status.blocked:
+        return ("✗ blocked", "fail")
+    return ("● working", "ok") if member.status.in_flight_events else ("✓ idle", "ok")
+
+
+def agent_lines(member: Member) -> list[Line]:
+    """What an agent says of itself."""
+    status = member.status
+    lines: list[Line] = [
+        [("says       ", "dim"), agent_state(member), (f" {units.duration(member.age_s)} ago", "dim")],
+        [
+            ("in flight  ", "dim"),
+            (f"{status.in_flight_events:,} events, {units.size(status.in_flight_bytes)}", ""),
+        ],
+        [("moved on   ", "dim"), (f"{units.duration(status.progressed_s)} before", "")],
+        [("rate       ", "dim"), (units.rate(status.files_per_s, " files"), "")],
+    ]
+    if status.blocked:
+        lines.append([("blocked    ", "dim"), (status.blocked, "fail")])
+    for name, circuit in sorted(status.circuits.items()):
+        if circuit != "closed":
+            lines.append([("circuit    ", "dim"), (f"{name} {circuit}", "fail")])
+    lines += [
+        [(f"{error.at:%H:%M:%S}   ", "dim"), (error.message, "fail")] for error in status.last_errors[-3:]
+    ]
+    return lines
+
+
+def _shortened(text: str) -> str:
+    return text.replace(f"{PREFIX}.tree.", "…")

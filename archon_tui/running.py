@@ -1,0 +1,220 @@
+"""A run as the dashboard drives it: publish the plan, and on the embedded log consume it here too."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+from archon_tui.models.run import RunModel, RunState
+from archon_tui.processes import ready_for_processes
+from core.assembly import Target, consuming, ingestion, open_log
+from core.consumer import RunSummary
+from core.errors import ArchonError
+from core.journal import Header, Recorder, new_file, prune
+from core.planner import PlanItem
+from core.progress import RunEvent
+from core.safety.redact import redact
+from core.settings import Settings
+from core.summary import IngestSummary
+
+if TYPE_CHECKING:
+    from archon_tui.planning import PlanWork
+    from archon_tui.session import Session
+    from core.agent import Agent
+
+logger = logging.getLogger(__name__)
+
+DRAIN_LOOK_S = 0.25
+CLOSE_S = 0.3
+
+
+class RunWork:
+    """One run. `model` has its figures; `state` what it is doing; `error` what ended it."""
+
+    def __init__(
+        self, session: Session, settings: Settings, target: Target, name: str, planned: dict[str, int]
+    ) -> None:
+        self.session = session
+        self.settings = settings
+        self.target = target
+        self.name = name
+        self.state = RunState.RUNNING
+        self.error: Exception | None = None
+        self.model = RunModel(planned, consumes=session.consumes_here)
+        self.published: IngestSummary | None = None
+        self.consumed: RunSummary | None = None
+        self.started_at = session.clock()
+        self.ended_at: float | None = None
+        self._header = Header(name, str(target.path), session.log_kind, session.now(), planned)
+        self._recorder: Recorder | None = None
+        self._agent: Agent | None = None
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._stop = asyncio.Event()
+        self._stop_consuming = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def start(cls, session: Session, plan: PlanWork) -> RunWork:
+        """Run what `plan` shows."""
+        summary = plan.totals().summary
+        planned = {str(name): part.files for name, part in summary.by_strategy.items()}
+        planned["discovered"] = summary.files_discovered
+        run = cls(session, plan.settings, plan.target(), plan.chosen.name, planned)
+        run.begin()
+        return run
+
+    def begin(self) -> None:
+        """Go to work."""
+        self._task = asyncio.create_task(self._work())
+
+    @property
+    def is_active(self) -> bool:
+        return not self.state.is_over
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self.session.clock() if self.ended_at is None else self.ended_at) - self.started_at
+
+    @property
+    def message(self) -> str:
+        """What ended it, for a person."""
+        return redact(str(self.error)) if self.error else ""
+
+    @property
+    def journal_trouble(self) -> str | None:
+        return self._recorder.trouble if self._recorder else "no journal is written"
+
+    def toggle_pause(self) -> None:
+        """Hold, or go on. What is in flight finishes."""
+        self.state = RunState.RUNNING if self.state is RunState.PAUSED else RunState.PAUSED
+        if self.state is RunState.PAUSED:
+            self._gate.clear()
+        else:
+            self._gate.set()
+        if self._agent:
+            self._agent.pause(self.state is RunState.PAUSED)
+
+    def cancel(self) -> None:
+        """Read and take nothing more; what the log acknowledged stays."""
+        self.state = RunState.STOPPING
+        self._stop.set()
+        self._stop_consuming.set()
+        self._gate.set()
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        if self._task:
+            await asyncio.wait([self._task])
+
+    async def close(self) -> None:
+        """Stop at once: what is in flight is left, and will be delivered again."""
+        if self._task and not self._task.done():
+            self.cancel()
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=CLOSE_S)
+
+    def tick(self) -> None:
+        """Sample the rates."""
+        if self.is_active:
+            self.model.tick(self.session.clock() - self.started_at)
+
+    def outcome(self) -> dict[str, Any]:
+        """What became of it: the shape of the journal's last line and of the export."""
+        published = self.published.to_json() if self.published else {}
+        published.pop("skipped", None)
+        return {
+            "state": str(self.state),
+            "error": self.message or None,
+            "project_name": self.name,
+            "duration_ms": round(self.elapsed_s * 1000),
+            "published": published or None,
+            "consumed": self.consumed.to_json() if self.consumed else None,
+            "files_failed": self.model.counts["failed"],
+            "dead_lettered": self.model.counts["dead_lettered"],
+        }
+
+    # The work
+
+    async def _work(self) -> None:
+        try:
+            self._recorder = Recorder(new_file(self.session.journal_dir, self._header), self._header)
+        except ArchonError as error:
+            logger.warning("the run is not recorded: %s", error)
+        try:
+            await self._publish_and_consume()
+            ended = RunState.CANCELLED if self._stop.is_set() else RunState.DONE
+        except asyncio.CancelledError:
+            self._end(RunState.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - the screen shows whatever ended the run
+            self.error, ended = error, RunState.FAILED
+            logger.warning("the run failed: %s", error)
+        self._end(ended)
+        if self._recorder:
+            await asyncio.to_thread(prune, self.session.journal_dir)
+
+    def _end(self, state: RunState) -> None:
+        if self.published and self.published.refusal and state is RunState.DONE:
+            state, self.error = RunState.FAILED, ArchonError(self.published.refusal)
+        self.model.tick(self.session.clock() - self.started_at)
+        self.ended_at = self.session.clock()
+        self.state = state
+        self.model.version += 1
+        if self.consumed and self.consumed.files_processed and self.consumed.duration_s:
+            self.session.files_per_s = self.consumed.files_processed / self.consumed.duration_s
+        if self._recorder:
+            self._recorder.end(self.outcome())
+            self._recorder.close()
+
+    async def _publish_and_consume(self) -> None:
+        consuming_here = None
+        if self.session.consumes_here:
+            consuming_here = asyncio.create_task(self._consume())
+        try:
+            await self._publish()
+            if consuming_here:
+                await self._drained(consuming_here)
+        finally:
+            self._stop_consuming.set()
+            if consuming_here:
+                with suppress(asyncio.CancelledError):
+                    await consuming_here
+
+    async def _publish(self) -> None:
+        async with ingestion(self.settings, self.target, listener=self._tell) as job:
+            plan = self._gated(job.planner.stream())
+            self.published = await job.publisher.publish(plan, stop=self._stop)
+        self.model.published_whole = True
+
+    async def _gated(self, plan: AsyncIterator[list[PlanItem]]) -> AsyncIterator[list[PlanItem]]:
+        """The plan, held up while the run is paused."""
+        async with aclosing(plan) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                await self._gate.wait()
+                yield chunk
+
+    async def _consume(self) -> None:
+        ready_for_processes()
+        async with consuming(self.settings, listener=self._tell, service=False) as agent:
+            self._agent = agent
+            agent.pause(self.state is RunState.PAUSED)
+            self.consumed = await agent.run(drain=False, stop=self._stop_consuming)
+
+    async def _drained(self, consuming_here: asyncio.Task[None]) -> None:
+        """Wait until nothing waits in the log any more, or the consumer ended."""
+        settings = self.settings.log
+        async with open_log(self.settings) as log:
+            while not (consuming_here.done() or self._stop_consuming.is_set()):
+                lag = await log.lag(settings.group, settings.topics)
+                if not any(partition.lag for partition in lag):
+                    return
+                await asyncio.wait([consuming_here], timeout=DRAIN_LOOK_S)
+
+    def _tell(self, event: RunEvent) -> None:
+        self.model.add(event, self.session.clock() - self.started_at)
+        if self._recorder:
+            self._recorder(event)

@@ -1,0 +1,1 @@
+"""The screens, one a file; `page.Page` is what they have in common."""

@@ -1,0 +1,85 @@
+"""Starting the application, and leaving it: quickly, whatever still runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+from pathlib import Path
+
+from archon_agent.options import Loaded
+from archon_tui import logs
+from archon_tui.app import ArchonApp
+from archon_tui.session import Session
+
+# How often threads hand over, in seconds: a key must not wait the interpreter's 5 ms at every step while
+# a plan is made in another thread.
+SWITCH_S = 0.0005
+LEAVE_S = 0.25
+
+
+def run(
+    loaded: Loaded,
+    roots: tuple[Path, ...],
+    *,
+    read_only: bool = False,
+    journal: Path | None = None,
+) -> int:
+    """Run the dashboard until it is left; the exit code. Raises what ended it, if something did."""
+    session = Session(loaded.settings, roots=roots, read_only=read_only)
+    first = "repos"
+    if journal:
+        from archon_tui.replay import Replay
+
+        session.replay, first = Replay.of(journal), "run"
+    logs.configure(session.data_file("dashboard.log"))
+    app = ArchonApp(session, first=first)
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    return leave_with(asyncio.new_event_loop(), app, session)
+
+
+def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session) -> int:
+    """Run `app` on `loop` and close `session`, then end what is left within a limit.
+
+    A thread that waits for a dead disk or host cannot be ended: then the process leaves without it.
+    """
+
+    async def live() -> None:
+        try:
+            await app.run_async()
+        finally:
+            await app.coordinator.close()
+            await session.close()
+
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(live())
+    finally:
+        if tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        _end_threads(loop, app.return_code or 0)
+    if app.crash:
+        raise app.crash
+    return app.return_code or 0
+
+
+def _end_threads(loop: asyncio.AbstractEventLoop, code: int) -> None:
+    """Wait for the loop's threads within the limit; else leave at once."""
+    waiting = threading.Thread(target=_shut_down, args=(loop,), daemon=True)
+    waiting.start()
+    waiting.join(LEAVE_S)
+    if waiting.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    loop.close()
+
+
+def _shut_down(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_until_complete(loop.shutdown_default_executor())

@@ -1,0 +1,47 @@
+"""What is watched whichever screen is shown: the group's lag over the last minutes, and the fleet."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.fleet import Member, owners, read_fleet
+from core.log.lag import GroupReport, LagWindow
+
+if TYPE_CHECKING:
+    from archon_tui.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at the log: the judged group, the agents, and the other groups' names."""
+
+    report: GroupReport
+    fleet: tuple[Member, ...]
+    groups: tuple[str, ...]
+
+
+class LagWatch:
+    """Looks at the log, and keeps each group's window so that verdicts and sparklines have a past."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.group = session.settings.log.group
+        self._windows: dict[str, LagWindow] = {}
+
+    async def look(self) -> Seen:
+        """One look. Raises what the log raises."""
+        log = await self._session.log()
+        group = self.group
+        # A group that has committed nothing yet is judged by the topics it is meant to read.
+        places, fleet, groups = await asyncio.gather(log.lag(group), read_fleet(log), log.groups())
+        if not places and group == self._session.settings.log.group:
+            places = await log.lag(group, self._session.settings.log.topics)
+        window = self._windows.setdefault(group, LagWindow(group))
+        window.add(places, self._session.clock())
+        rate = sum(member.status.files_per_s for member in fleet if not member.is_stale)
+        if rate > 0:
+            self._session.files_per_s = rate
+        names = tuple(sorted({*groups, self._session.settings.log.group}))
+        return Seen(window.report(owners(fleet, group)), tuple(fleet), names)
