@@ -26,5 +26,6 @@ def network(agent_image: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         pytest.skip(f"needs {', '.join(missing)}")
     with neighbours.network(tmp_path_factory.mktemp("network")) as made:
         kafka = f"--env=KAFKA_BOOTSTRAP_SERVERS=kafka:{neighbours.KAFKA_PORT}"
-        podman("run", "--rm", "--pull=never", f"--network={made.name}", kafka, agent_image, "topics", "setup")
+        options = ("--rm", "--pull=never", "--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL")
+        podman("run", *options, f"--network={made.name}", kafka, agent_image, "topics", "setup")
         yield made
