@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import ConfigurationError
 
-SCREENS = ("repos", "plan", "run", "lag")
+SCREENS = ("repos", "plan", "run", "lag", "events", "results")
 LISTS = SCREENS
 
 # How keys are written where people read them, when not as Textual names them.
@@ -74,10 +74,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("go.plan", "2", "Plan", "every file with its strategy and why"),
     Action("go.run", "3", "Run", "the ingestion as it goes"),
     Action("go.lag", "4", "Lag", "how far the consumers are behind, and the verdict"),
+    Action("go.events", "7", "Events", "requests, results, failures and dead letters"),
+    Action("go.results", "9", "Results", "what is known of every file"),
     Action("list.open", "enter", "open", "open the row under the cursor", LISTS, 1),
     Action("plan.why", "w", "why", "each strategy: feasible or not, and the reason", ("plan",), 2),
-    Action("list.mark", "space", "mark", "mark or unmark the row and go on", ("plan",), 3),
-    Action("list.mark_shown", "a", "mark all", "mark every row shown, or none", ("plan",)),
+    Action("list.mark", "space", "mark", "mark or unmark the row and go on", ("plan", "events"), 3),
+    Action("list.mark_shown", "a", "mark all", "mark every row shown, or none", ("plan", "events")),
     Action("plan.change", "c", "strategy", "choose the strategy of the marked files", ("plan",), 4),
     Action("plan.knobs", "o", "knobs", "inline limit, storage and Git on or off", ("plan",), 5),
     Action("plan.run", "R", "run", "publish this plan", ("plan",), 1, writes=True),
@@ -92,6 +94,19 @@ ACTIONS: tuple[Action, ...] = (
     Action("replay.back", "left", "back", "replay from 10 s earlier", ("run",)),
     Action("replay.ahead", "right", "ahead", "replay from 10 s later", ("run",)),
     Action("lag.group", "t", "group", "judge another consumer group", ("lag",), 2),
+    Action("events.kind", "t", "kind", "all, requests, results, failures or dead letters", ("events",), 2),
+    Action("events.follow", "f", "follow", "keep the newest in sight", ("events",), 5),
+    Action(
+        "events.redrive",
+        "D",
+        "redrive",
+        "send dead letters to their topics again",
+        ("events",),
+        3,
+        writes=True,
+    ),
+    Action("results.project", "t", "project", "the next project", ("results",), 2),
+    Action("results.search", "f", "search", "find words in paths and symbols", ("results",), 3),
     Action("list.filter", "slash", "filter", "show only rows that match", LISTS, 6),
     Action("list.next", "n", "next", "the next row that matches", LISTS),
     Action("list.previous", "N", "previous", "the previous row that matches", LISTS),

@@ -166,7 +166,7 @@ class RowList(Painted, Generic[T], can_focus=True):
         """Sort by a column, or not at all; `reverse` None takes the column's natural direction."""
         self.sorted_by = column
         self.is_reversed = (column.descending if column else False) if reverse is None else reverse
-        self._start_arranging()
+        self._start_arranging(to_top=True)
 
     def sort_by_next(self) -> None:
         """Sort by the next column that can, after the last one by none."""
@@ -177,18 +177,20 @@ class RowList(Painted, Generic[T], can_focus=True):
         """The other way round."""
         self.sort(self.sorted_by, reverse=not self.is_reversed)
 
-    def _start_arranging(self, kept: object | None = None) -> None:
+    def _start_arranging(self, kept: object | None = None, *, to_top: bool = False) -> None:
         if self._arranging:
             self._arranging.cancel()
-        self._arranging = asyncio.create_task(self._arrange(kept))
+        self._arranging = asyncio.create_task(self._arrange(kept, to_top=to_top))
 
-    async def _arrange(self, kept: object | None) -> None:
+    async def _arrange(self, kept: object | None, *, to_top: bool = False) -> None:
         here = None if self.current is None else self.rows.order[self.cursor]
         predicate = parse(self.filter_text, self.fields)
         key = self.sorted_by.key if self.sorted_by else None
         if not await self.rows.arrange(predicate, key, reverse=self.is_reversed):
             return
-        if kept is None and here is not None:
+        if to_top:
+            self.cursor = 0
+        elif kept is None and here is not None:
             self.cursor = self.rows.place_of(here) or 0
         self._settle(kept)
         self.post_message(self.Arranged(self))
