@@ -20,6 +20,7 @@ COMMANDS = {
     "storage": "storage",
     "cache": "cache",
     "cost": "cost",
+    "history": "history",
     "doctor": "doctor",
     "schema": "schema",
     "config": "config",

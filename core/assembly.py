@@ -34,10 +34,12 @@ from core.fetchers.local_path import LocalPathFetcher
 from core.fetchers.object_storage import ObjectStorageFetcher
 from core.fetchers.resolver import Resolver
 from core.fleet import Tally
+from core.history import History
 from core.intelligence.pool import AnalyzerPool
 from core.log.base import EventLog
 from core.log.embedded import EmbeddedLog
 from core.manifest import SqliteManifest
+from core.observing import ConsumeObserver, PublishObserver, backend_label, observing
 from core.planner import Planner, PlanRules
 from core.processor import RequestProcessor
 from core.progress import FilesExpected, Listener, ignore, tell_all
@@ -95,6 +97,12 @@ def open_index(settings: Settings) -> ResultsIndex:
 def open_cost_history(settings: Settings) -> CostHistory:
     """The local history of what ingestion used, to be entered as a context manager."""
     return CostHistory(settings.data_dir / "cost.sqlite")
+
+
+def open_history(settings: Settings) -> History:
+    """The local history of how files were delivered, to be entered as a context manager."""
+    bounds = settings.history
+    return History(settings.data_dir / "history.sqlite", max_age_s=bounds.max_age, max_rows=bounds.max_files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +185,12 @@ async def ingestion(
             overrides=target.overrides,
         )
         planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
+        observer = PublishObserver(
+            job, project, "commit" if target.ref else "work_tree", backend_labels(settings, context)
+        )
+        if settings.history.enabled:
+            observations = await stack.enter_async_context(open_history(settings))
+            await stack.enter_async_context(observing(observer, observations))
         publisher = Publisher(
             log,
             context,
@@ -186,8 +200,23 @@ async def ingestion(
             listener,
             correlation_id=job,
             breakers=_breakers(settings, "publisher", listener),
+            observe=observer if settings.history.enabled else lambda _files, _seconds: None,
         )
         yield Ingestion(project, context, planner, publisher, rules, history)
+
+
+def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentStrategy, str]:
+    """What the history calls the backend of each strategy."""
+    storage = settings.storage
+    log = "kafka" if settings.kafka.servers else "embedded"
+    git = context.git.remote_url if context.git else None
+    return {
+        ContentStrategy.INLINE: backend_label(log, ",".join(settings.kafka.servers)),
+        ContentStrategy.OBJECT_STORAGE: backend_label(
+            storage.provider, f"{storage.endpoint or ''} {storage.bucket or ''}"
+        ),
+        ContentStrategy.GIT_REFERENCE: backend_label("git", git or ""),
+    }
 
 
 def publishing_strategies(settings: Settings, listener: Listener = ignore) -> list[Strategy]:
@@ -291,6 +320,11 @@ async def consuming(
             metrics.watch_disk(name, partial(disk_of, directory))
         meter = CostMeter("consume")
         listener = tell_all(listener, tally, metrics, meter)
+        if settings.history.enabled and not settings.kafka.servers:  # else the halves go by topic
+            observer = ConsumeObserver()
+            listener = tell_all(listener, observer)
+            observations = await stack.enter_async_context(open_history(settings))
+            await stack.enter_async_context(observing(observer, observations))
         log = await stack.enter_async_context(open_log(settings))
         for topic in (*map(dead_letter_topic, settings.log.topics), COMPLETED, FAILED, FILE_INTELLIGENCE):
             await log.max_message_bytes(topic)  # what cannot be written to later must be told now

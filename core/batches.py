@@ -12,7 +12,10 @@ from core.strategies.selector import Choice
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
-    """A file ready for the wire: its encoded form (None in a dry run), and what packing it again takes."""
+    """A file ready for the wire: its encoded form (None in a dry run), and what packing it again takes.
+
+    `pack_s` is how long packing took, `wanted` the strategy that another stood in for.
+    """
 
     facts: FileFacts
     strategy: ContentStrategy
@@ -21,6 +24,8 @@ class PackedFile:
     checksum: str | None
     content: bytes | None
     others: Sequence[Choice]
+    pack_s: float = 0.0
+    wanted: ContentStrategy | None = None
 
 
 @dataclass(frozen=True, slots=True)

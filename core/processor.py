@@ -179,7 +179,11 @@ class RequestProcessor:
         outcome.failed = len(failures)
         for index, error in failures.items():
             path = request.files[index].relative_path
-            self._tell(FileFailed(request.project_name, path, error.reason, redact(str(error))))
+            self._tell(
+                FileFailed(
+                    request.project_name, path, error.reason, redact(str(error)), request.correlation_id
+                )
+            )
         return [records[index] for index in sorted(records)], failures
 
     async def _make_group(
@@ -349,5 +353,6 @@ def _record(request: IndexRequest, got: Resolved, analysis: Analysis, now: datet
         content_source=got.source.value,
         correlation_id=request.correlation_id,
         generated_at=now,
+        delivery=got.delivery,
     )
     return FileRecord(identity, analysis)

@@ -172,6 +172,7 @@ class FileFailed:
     path: str
     reason: str
     message: str
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,9 @@ class Manifest(Protocol):
         ...
 
 
+Observer = Callable[[Sequence[PackedFile], float], None]
+
+
 @dataclass(frozen=True, slots=True)
 class PublishRules:
     """Limits and flags of a run. Sizes are bytes of the encoded message."""
@@ -94,8 +97,12 @@ class Publisher:
         clock: Callable[[], float] = time.perf_counter,
         correlation_id: str | None = None,
         breakers: Breakers | None = None,
+        observe: Observer = lambda _files, _seconds: None,
     ) -> None:
-        """`correlation_id` is carried by every event of this run; by default a fresh one."""
+        """`correlation_id` is carried by every event of this run; by default a fresh one.
+
+        `observe` sees every batch that the log acknowledged, and the seconds from its sending to that.
+        """
         self._log = log
         self._context = context
         self._strategies = {strategy.name: strategy for strategy in strategies}
@@ -105,6 +112,7 @@ class Publisher:
         self._clock = clock
         self._correlation_id = correlation_id or str(uuid.uuid4())
         self._breakers = breakers or Breakers("publisher", listener=listener)
+        self._observe = observe
         self._unprepared: dict[ContentStrategy, ArchonError] = {}
         self._payload: dict[str, Any] = {}
         self._batch_ids = 0
@@ -228,9 +236,18 @@ class Publisher:
             if len(encoded) > self._context.max_file_bytes:
                 refusals.append(f"{choice.strategy}: {len(encoded):,} B encoded")
                 continue
-            self._tell(FilesPacked(choice.strategy, 1, facts.size, self._clock() - started))
+            seconds = self._clock() - started
+            self._tell(FilesPacked(choice.strategy, 1, facts.size, seconds))
             return PackedFile(
-                facts, choice.strategy, len(encoded), encoded, file.checksum, content, choices[index + 1 :]
+                facts,
+                choice.strategy,
+                len(encoded),
+                encoded,
+                file.checksum,
+                content,
+                choices[index + 1 :],
+                seconds,
+                choices[0].strategy if index else None,
             )
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
         return None
@@ -323,6 +340,7 @@ class Publisher:
 
     def _acknowledged(self, batch: Batch, encoded_bytes: int, seconds: float, batch_id: int) -> None:
         self._summary.add_batch(batch, encoded_bytes)
+        self._observe(batch.files, seconds)
         if self._manifest:
             self._manifest.record([(file.facts, file.checksum) for file in batch.files])
         self._tell(BatchPublished(batch_id, len(batch.files), batch.raw_bytes, encoded_bytes, seconds))

@@ -92,6 +92,19 @@ class FileAnalysis(Wire):
     analyzer_version: str
 
 
+class Delivery(Wire):
+    """How the consumer got a file's bytes: its part of the group's seconds, attempts, bytes over the wire.
+
+    `cache_hit` is null where there is no cache; `fallback_from` is the source that another stood in for.
+    """
+
+    seconds: float
+    attempts: int = 1
+    wire_bytes: int = 0
+    cache_hit: bool | None = None
+    fallback_from: str | None = None
+
+
 class FileIdentity(Wire):
     """Which bytes a record is of, and where they came from.
 
@@ -107,6 +120,7 @@ class FileIdentity(Wire):
     content_source: str
     correlation_id: str | None = None
     generated_at: datetime
+    delivery: Delivery | None = None
 
 
 class FileIntelligence(FileIdentity):

@@ -8,11 +8,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from core.breaker import Breakers, BreakerState, CircuitBreaker
 from core.errors import ArchonError, ChecksumMismatch, ContentMissing
+from core.events.intelligence import Delivery
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fallbacks import sources_of
 from core.fetchers.base import Fetched, Fetcher, StoredFile
@@ -39,6 +40,7 @@ class Resolved:
     checksum: str
     verified: bool
     whole: StoredFile | None = None
+    delivery: Delivery | None = None
 
     @property
     def size(self) -> int:
@@ -181,8 +183,15 @@ class Resolver:
                 assert isinstance(result, ArchonError)  # noqa: S101 - narrows for mypy
                 search.errors.setdefault(index, result)
                 continue
-            search.answers[index] = result
             first = None if carrier is file.carrier else file.carrier
+            delivery = Delivery.model_construct(
+                seconds=seconds,
+                attempts=answer.attempts,
+                wire_bytes=answer.wire_bytes,
+                cache_hit=answer.cache_hit,
+                fallback_from=first,
+            )
+            search.answers[index] = replace(result, delivery=delivery)
             if first:
                 cause = search.errors[index].reason if index in search.errors else "not_configured"
                 self._tell(FallbackUsed("consumer", first, carrier, cause))

@@ -19,7 +19,13 @@ from core.settings.http import HttpSettings
 from core.settings.kafka import KafkaSettings
 from core.settings.operations import CostSettings, HealthSettings, TelemetrySettings
 from core.settings.option import Option, Provenance, option, options_of
-from core.settings.sections import AgentSettings, BreakerSettings, LogSettings, PublishSettings
+from core.settings.sections import (
+    AgentSettings,
+    BreakerSettings,
+    HistorySettings,
+    LogSettings,
+    PublishSettings,
+)
 from core.settings.storage import CacheSettings, StorageSettings
 from core.settings.tui import TuiSettings
 
@@ -38,6 +44,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     git: GitSettings = Field(default_factory=GitSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)

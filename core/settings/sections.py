@@ -28,6 +28,14 @@ class PublishSettings(Section):
     )
 
 
+class HistorySettings(Section):
+    """What is kept of how files were delivered, for `selector train`."""
+
+    enabled: bool = option(True, "keep a history of how files were delivered", flag="history")
+    max_age: Duration = option("90d", "how long an observation is kept")
+    max_files: Positive = option(500_000, "most observations kept; about 120 bytes each")
+
+
 class BreakerSettings(Section):
     """When a storage or Git host that fails is left alone."""
 

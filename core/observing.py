@@ -1,0 +1,252 @@
+"""How the history of files is fed: by the publisher, by an agent of this machine, or from topics."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import posixpath
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+
+from core.batches import PackedFile
+from core.errors import AnalysisFailed, ArchonError
+from core.events.codec import from_json
+from core.events.common import ContentStrategy, Wire
+from core.events.intelligence import FileIdentity
+from core.events.outcome import FileFailure
+from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE
+from core.history import ConsumedHalf, History, PublishedHalf, file_key
+from core.log.base import EventLog, LogMessage
+from core.progress import FileFailed, FileResolved, RunEvent
+
+logger = logging.getLogger(__name__)
+
+FLUSH_S = 15.0
+EXTENSION_LIMIT = 16
+_PAGE = 1000
+
+
+def backend_label(kind: str, address: str) -> str:
+    """A backend's kind and a digest of its address: told apart without being named."""
+    return f"{kind}:{hashlib.blake2b(address.encode(), digest_size=4).hexdigest()}"
+
+
+class _Delivered(Wire):
+    """What a result event says of the way its file came."""
+
+    payload: FileIdentity
+
+
+class _Failures(Wire):
+    failures: tuple[FileFailure, ...] = ()
+
+
+class _Failed(Wire):
+    """What an outcome event says of the files that did not come."""
+
+    correlation_id: str
+    payload: _Failures
+
+
+class PublishObserver:
+    """Gathers the publisher's halves of one run."""
+
+    def __init__(
+        self,
+        job: str,
+        project: str,
+        origin: str,
+        backends: Mapping[ContentStrategy, str],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._job = job
+        self._project = project
+        self._origin = origin
+        self._backends = backends
+        self._now = now
+        self._halves: list[PublishedHalf] = []
+
+    def __call__(self, files: Sequence[PackedFile], seconds: float) -> None:
+        """The log acknowledged these files of one batch after `seconds`, which they share by encoded size."""
+        at = self._now()
+        per_byte = seconds / max(1, sum(file.encoded_size for file in files))
+        for file in files:
+            facts = file.facts
+            feasible = {file.strategy, *(choice.strategy for choice in file.others)}
+            self._halves.append(
+                PublishedHalf(
+                    job=self._job,
+                    file=file_key(self._job, facts.path),
+                    at=at,
+                    project=self._project,
+                    strategy=file.strategy.value,
+                    backend=self._backends.get(file.strategy, ""),
+                    origin=self._origin,
+                    feasible=",".join(sorted(feasible)),
+                    size=facts.size,
+                    language=facts.language,
+                    extension=extension_of(facts.path),
+                    encoding=facts.encoding,
+                    pack_s=file.pack_s + per_byte * file.encoded_size,
+                    wanted=file.wanted,
+                    encoded_bytes=file.encoded_size,
+                )
+            )
+
+    async def flush(self, history: History) -> None:
+        """Write what gathered; it is kept where that fails."""
+        taken, self._halves = self._halves, []
+        try:
+            await history.add_published(taken)
+        except ArchonError:
+            self._halves = taken + self._halves
+            raise
+
+
+class ConsumeObserver:
+    """Gathers the consumer's halves of an agent's files. A `core.progress.Listener`."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._halves: list[ConsumedHalf] = []
+
+    def __call__(self, event: RunEvent) -> None:
+        match event:
+            case FileResolved():
+                key = file_key(event.job, event.path)
+                self._halves.append(
+                    ConsumedHalf(
+                        event.job,
+                        key,
+                        self._now(),
+                        event.source,
+                        event.seconds,
+                        event.cache_hit,
+                        event.attempts,
+                        event.wire_bytes,
+                        "ok",
+                    )
+                )
+            case FileFailed(reason=reason) if reason != AnalysisFailed.reason:
+                self._halves.append(_failure(event.job, event.path, self._now(), reason))
+
+    async def flush(self, history: History) -> None:
+        """Write what gathered; it is kept where that fails."""
+        taken, self._halves = self._halves, []
+        try:
+            await history.add_consumed(taken)
+        except ArchonError:
+            self._halves = taken + self._halves
+            raise
+
+
+def extension_of(path: str) -> str:
+    """The extension without its dot, lower case, at most 16 characters; `""` for none."""
+    return posixpath.splitext(path)[1][1:].lower()[:EXTENSION_LIMIT]
+
+
+def _failure(job: str, path: str, at: float, reason: str) -> ConsumedHalf:
+    return ConsumedHalf(job, file_key(job, path), at, None, None, None, None, None, reason)
+
+
+@asynccontextmanager
+async def observing(
+    observer: PublishObserver | ConsumeObserver,
+    history: History,
+    *,
+    interval_s: float = FLUSH_S,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> AsyncIterator[None]:
+    """Write what `observer` gathers every `interval_s` seconds while inside, and at the end.
+
+    A history that cannot be written is only logged: watching must never stop the work.
+    """
+    flushing = asyncio.Lock()
+
+    async def flush() -> None:
+        try:
+            await observer.flush(history)
+        except ArchonError as error:
+            logger.warning("the observation history is not written: %s", error)
+
+    async def go_on() -> None:
+        while True:
+            await sleep(interval_s)
+            async with flushing:
+                await flush()
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        async with flushing:
+            task.cancel()
+        await asyncio.wait({task})
+        await flush()
+
+
+async def sync(log: EventLog, history: History) -> int:
+    """Take over the halves that agents published since the last time; how many there were."""
+    taken = 0
+    for topic, read in ((FILE_INTELLIGENCE, _delivered), (COMPLETED, _failures), (FAILED, _failures)):
+        page: dict[int, list[ConsumedHalf]] = {}
+        ends: dict[int, int] = {}
+        starts: dict[int, int] = {}
+        async for message in log.browse(topic):
+            where = message.partition
+            if where not in starts:
+                starts[where] = await history.synced(topic, where)
+            if message.offset < starts[where]:
+                continue
+            page.setdefault(where, []).extend(read(message))
+            ends[where] = message.offset + 1
+            if len(page[where]) >= _PAGE:
+                taken += len(page[where])
+                await history.add_consumed(page.pop(where), synced=(topic, where, ends.pop(where)))
+        for where, end in ends.items():
+            halves = page.get(where, [])
+            taken += len(halves)
+            await history.add_consumed(halves, synced=(topic, where, end))
+    return taken
+
+
+def _delivered(message: LogMessage) -> list[ConsumedHalf]:
+    """The half in a result event; none of a tombstone, or of what carries no such half."""
+    try:
+        event = _Delivered.model_validate(from_json(message.value or b""))
+    except (ArchonError, ValidationError):
+        return []
+    file = event.payload
+    delivery = file.delivery
+    if delivery is None or file.correlation_id is None:
+        return []
+    return [
+        ConsumedHalf(
+            file.correlation_id,
+            file_key(file.correlation_id, file.path),
+            message.timestamp_ms / 1000,
+            file.content_source,
+            delivery.seconds,
+            delivery.cache_hit,
+            delivery.attempts,
+            delivery.wire_bytes,
+            "ok",
+        )
+    ]
+
+
+def _failures(message: LogMessage) -> list[ConsumedHalf]:
+    try:
+        event = _Failed.model_validate(from_json(message.value or b""))
+    except (ArchonError, ValidationError):
+        return []
+    at = message.timestamp_ms / 1000
+    return [
+        _failure(event.correlation_id, failure.path, at, failure.reason)
+        for failure in event.payload.failures
+        if failure.reason != AnalysisFailed.reason
+    ]
