@@ -70,8 +70,9 @@ Fault = Status | Reset | Truncate | Flip | Drip | Hang | None
 class FaultProxy:
     """A running proxy. `requests` are the request lines it has seen, `script` the faults still to come.
 
-    `always` is the fault of requests that the script has none for. `delay_s` passes before a request is
-    taken up, and bodies pass at `bytes_per_s` in either direction, per connection.
+    The script is for requests whose line contains `only`; `always` is the fault of all others, and of
+    those it has none for. `delay_s` passes before a request is taken up, and bodies pass at
+    `bytes_per_s` in either direction, per connection.
     """
 
     def __init__(self, upstream_port: int) -> None:
@@ -79,6 +80,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.script: deque[Fault] = deque()
+        self.only = ""
         self.always: Fault = None
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
@@ -115,7 +117,7 @@ class FaultProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         line, *headers = head[:-4].split(b"\r\n")
         self.requests.append(line.decode())
-        fault = self.script.popleft() if self.script else self.always
+        fault = self.script.popleft() if self.script and self.only in line.decode() else self.always
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         if isinstance(fault, Status):
