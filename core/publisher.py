@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from core.batches import Batch, BatchProcessor, PackedFile
 from core.breaker import Breakers
-from core.errors import ArchonError, ContentChanged, MessageTooLarge, RetryableError
+from core.errors import ArchonError, BackendUnavailable, ContentChanged, MessageTooLarge, RetryableError
 from core.events.codec import encode_file, encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
@@ -218,6 +218,7 @@ class Publisher:
     ) -> PackedFile | None:
         """Pack by the first choice that works; a file none can carry is skipped with every reason."""
         refusals: list[str] = []
+        unreachable: BackendUnavailable | None = None
         choices = in_table_order(choices)
         for index, choice in enumerate(choices):
             started = self._clock()
@@ -228,6 +229,7 @@ class Publisher:
                 return None
             except ArchonError as error:
                 refusals.append(f"{choice.strategy}: {error}")
+                unreachable = unreachable or (error if isinstance(error, BackendUnavailable) else None)
                 following = choices[index + 1].strategy if index + 1 < len(choices) else "skip"
                 self._fall_back(choice.strategy, following, error.reason, str(error))
                 continue
@@ -250,6 +252,7 @@ class Publisher:
                 choices[0].strategy if index else None,
             )
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
+        self._summary.unreachable = self._summary.unreachable or unreachable
         return None
 
     async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:

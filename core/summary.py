@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.batches import Batch
+from core.errors import BackendUnavailable
 from core.events.common import ContentStrategy
 from core.repository.facts import Skip
 
@@ -22,7 +23,10 @@ class StrategyTotals:
 
 @dataclass(slots=True)
 class IngestSummary:
-    """What became of a repository's files; `to_json` is the published shape of `ingest --json`."""
+    """What became of a repository's files; `to_json` is the published shape of `ingest --json`.
+
+    `refusal` is why the log took no more; `unreachable` the backend for want of which files were skipped.
+    """
 
     project_name: str
     files_discovered: int = 0
@@ -39,6 +43,7 @@ class IngestSummary:
     duration_s: float = 0.0
     interrupted: bool = False
     refusal: str | None = None
+    unreachable: BackendUnavailable | None = None
 
     @property
     def faults(self) -> list[Skip]:

@@ -15,6 +15,7 @@ from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from core import units
 from core.safety.display import display
+from core.safety.redact import redact
 from core.summary import IngestSummary
 
 app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
@@ -71,7 +72,7 @@ async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -
 def _code(summary: IngestSummary) -> ExitCode:
     if summary.interrupted:
         return ExitCode.INTERRUPTED
-    if summary.refusal:
+    if summary.refusal or summary.unreachable:
         return ExitCode.UNREACHABLE
     return ExitCode.SOME_FAILED if summary.faults else ExitCode.OK
 
@@ -95,6 +96,9 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
         console.say("interrupted: what was acknowledged stays, run it again for the rest")
     if summary.refusal:
         console.say(f"{summary.files_unpublished:,} files are unpublished: {display(summary.refusal)}")
+    if error := summary.unreachable:
+        hint = f" ({error.hint})" if error.hint else ""
+        console.say(f"files were skipped: {display(redact(str(error)), limit=2000)}{display(hint)}")
 
 
 def _headline(summary: IngestSummary, dry_run: bool) -> str:
