@@ -41,6 +41,15 @@ def run(
     return leave_with(asyncio.new_event_loop(), app, session)
 
 
+def run_demo(loaded: Loaded, *, read_only: bool = False) -> int:
+    """Run the dashboard on a world of its own that is thrown away."""
+    from archon_tui.demo import demo_world
+
+    print("archon: making the demo's repositories and ingesting one of them …", file=sys.stderr)
+    with demo_world(loaded) as (settings, roots):
+        return run(Loaded(settings, None, ()), roots, read_only=read_only)
+
+
 def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session) -> int:
     """Run `app` on `loop` and close `session`, then end what is left within a limit.
 

@@ -35,6 +35,9 @@ class StorageSettings(Section):
     directory: Path | None = option(
         None, "directory of the local store; default: objects in the data directory"
     )
+    local_delay: Duration = option(
+        "0s", "wait before every upload to the local store, to show what a slow one does"
+    )
     encryption: Encryption = option(
         "auto", "server-side encryption to ask for; auto is AES256 on s3, else the bucket's own default"
     )

@@ -25,7 +25,7 @@ def new_storage(settings: StorageSettings, directory: Path) -> ContentStorageCli
     if settings.provider == "none":
         return None
     if settings.provider == "local":
-        return LocalStorageClient(directory, settings.bucket or BUCKET)
+        return LocalStorageClient(directory, settings.bucket or BUCKET, delay_s=settings.local_delay)
     from core.storage import s3  # who uses no S3 does not pay for its import
 
     adapter = {"s3": s3.S3StorageClient, "minio": s3.MinIOStorageClient, "gcs": s3.GCSStorageClient}

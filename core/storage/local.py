@@ -31,7 +31,9 @@ class LocalStorageClient:
     Objects are written aside, made durable and renamed, so that a crash leaves none half-written.
     """
 
-    def __init__(self, root: Path, bucket: str = BUCKET) -> None:
+    def __init__(self, root: Path, bucket: str = BUCKET, *, delay_s: float = 0.0) -> None:
+        """`delay_s` is waited before every upload, to show what a slow store does."""
+        self._delay_s = delay_s
         self._bucket = bucket
         self._directory = root / check_relative_path(bucket)
         self._partial = root / _PARTIAL
@@ -46,6 +48,8 @@ class LocalStorageClient:
     async def upload_file(
         self, key: str, source: BinaryIO, size: int, checksum: str, content_type: str
     ) -> None:
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
         await asyncio.to_thread(self._write, key, source, size, checksum)
 
     def _write(self, key: str, source: BinaryIO, size: int, checksum: str) -> None:
