@@ -9,6 +9,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from core.safety.redact import redact
+from core.telemetry.log_context import log_fields
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -20,7 +21,7 @@ def configure(verbose: int = 0, *, as_json: bool | None = None) -> None:
     """
     json_lines = not sys.stderr.isatty() if as_json is None else as_json
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _say_for_what,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -42,6 +43,11 @@ def configure(verbose: int = 0, *, as_json: bool | None = None) -> None:
     root.setLevel(logging.WARNING)
     for name in ("core", "archon_agent"):
         logging.getLogger(name).setLevel(LEVELS[min(verbose, 2)])
+
+
+def _say_for_what(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add the correlation id and trace of the work that the line is about."""
+    return {**log_fields(), **event}
 
 
 def _scrub(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -63,6 +63,7 @@ from core.telemetry.cost_meter import CostMeter
 from core.telemetry.export import export
 from core.telemetry.health import HealthMonitor, Report
 from core.telemetry.metrics import Metrics
+from core.telemetry.span_export import exporting_spans
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,8 @@ async def ingestion(
         job = str(uuid.uuid4())
         meter = CostMeter("publish", project=project, job=job)
         metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
-        listener = tell_all(listener, metrics, meter)
+        spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-ingest"))
+        listener = tell_all(listener, metrics, meter, spans)
         made = publishing_strategies(settings, listener)
         strategies = [strategy for strategy in made if strategy.name not in target.without]
         for strategy in strategies:
@@ -319,7 +321,8 @@ async def consuming(
         for name, directory in (("data", settings.data_dir), ("cache", settings.cache_dir)):
             metrics.watch_disk(name, partial(disk_of, directory))
         meter = CostMeter("consume")
-        listener = tell_all(listener, tally, metrics, meter)
+        spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-agent"))
+        listener = tell_all(listener, tally, metrics, meter, spans)
         if settings.history.enabled and not settings.kafka.servers:  # else the halves go by topic
             observer = ConsumeObserver()
             listener = tell_all(listener, observer)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
@@ -39,12 +39,15 @@ from core.progress import (
     FileAnalyzed,
     FileFailed,
     Listener,
+    SpanEnded,
     ignore,
 )
 from core.repository.conventions import is_test_path
 from core.repository.languages import language_of
 from core.results.base import BatchResult, ResultSink
 from core.safety.redact import redact
+from core.telemetry.log_context import logging_with
+from core.telemetry.trace import Span, received, trace_headers
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +127,14 @@ class RequestProcessor:
         except InvalidEvent as error:
             await self._bury(message, error, stage="decode", files=0)
             return BatchOutcome(dead_lettered=1)
+        span = received(message.headers, request.trace_id, request.span_id)
+        request = replace(request, trace_id=span.trace_id, span_id=span.span_id, sampled=span.sampled)
+        with logging_with(correlation_id=request.correlation_id, trace_id=span.trace_id):
+            return await self._index(message, request, started, span)
+
+    async def _index(
+        self, message: LogMessage, request: IndexRequest, started: float, span: Span
+    ) -> BatchOutcome:
         self._tell(
             BatchReceived(
                 message.topic, message.partition, message.offset, request.project_name, len(request.files)
@@ -141,7 +152,16 @@ class RequestProcessor:
         seconds = self._clock() - started
         for record in records:
             file = record.identity
-            self._tell(FileAnalyzed(file.project, file.path, file.size_bytes, seconds, file.content_source))
+            self._tell(
+                FileAnalyzed(
+                    file.project,
+                    file.path,
+                    file.size_bytes,
+                    seconds,
+                    file.content_source,
+                    request.correlation_id,
+                )
+            )
         self._tell(
             BatchFinished(
                 message.topic,
@@ -152,6 +172,21 @@ class RequestProcessor:
                 outcome.skipped,
                 outcome.deleted,
                 seconds,
+            )
+        )
+        self._tell(
+            SpanEnded(
+                "process batch",
+                "consumer",
+                span.trace_id,
+                span.span_id,
+                span.parent_id,
+                span.sampled,
+                seconds,
+                request.project_name,
+                request.correlation_id,
+                len(request.files),
+                f"{outcome.failed} files failed" if outcome.failed else None,
             )
         )
         return outcome
@@ -293,7 +328,9 @@ class RequestProcessor:
                     failures=told,
                 ),
             )
-        (answer,) = await self._log.publish(event.event_type, [OutgoingMessage(message.key, to_json(event))])
+        headers = trace_headers(request.trace_id, request.span_id, sampled=request.sampled)
+        outgoing = OutgoingMessage(message.key, to_json(event), headers)
+        (answer,) = await self._log.publish(event.event_type, [outgoing])
         if isinstance(answer, PublishFailure):
             raise RetryableError(f"{event.event_type} refuses the outcome: {answer.error}")
 

@@ -225,6 +225,26 @@ class BatchFinished:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class SpanEnded:
+    """A piece of work ended `seconds` after it began; ids as in W3C trace context.
+
+    `kind` is `producer`, `consumer` or `internal`; `error` says why it did not do what it was to do.
+    """
+
+    name: str
+    kind: str
+    trace_id: str
+    span_id: str
+    parent_id: str | None
+    sampled: bool
+    seconds: float
+    project: str
+    job: str
+    files: int
+    error: str | None = None
+
+
 RunEvent = (
     FilesExpected
     | FilesScanned
@@ -246,6 +266,7 @@ RunEvent = (
     | BreakerChanged
     | DeadLettered
     | BatchFinished
+    | SpanEnded
 )
 
 Listener = Callable[[RunEvent], None]

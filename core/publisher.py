@@ -34,6 +34,7 @@ from core.progress import (
     FilesScanned,
     FilesUnchanged,
     Listener,
+    SpanEnded,
     ignore,
 )
 from core.repository.facts import FileFacts, Skip, SkipReason
@@ -41,6 +42,8 @@ from core.safety.redact import redact
 from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary
+from core.telemetry.log_context import logging_with
+from core.telemetry.trace import Span, process_span
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +99,7 @@ class Publisher:
         listener: Listener = ignore,
         clock: Callable[[], float] = time.perf_counter,
         correlation_id: str | None = None,
+        span: Span | None = None,
         breakers: Breakers | None = None,
         observe: Observer = lambda _files, _seconds: None,
     ) -> None:
@@ -111,6 +115,7 @@ class Publisher:
         self._tell = listener
         self._clock = clock
         self._correlation_id = correlation_id or str(uuid.uuid4())
+        self._span = span or process_span()
         self._breakers = breakers or Breakers("publisher", listener=listener)
         self._observe = observe
         self._unprepared: dict[ContentStrategy, ArchonError] = {}
@@ -134,6 +139,10 @@ class Publisher:
         After `stop` is set nothing more is read; what is in flight is awaited. A strategy whose backend
         cannot be reached at the start is not used. Raises `ConfigurationError` from its preparation.
         """
+        with logging_with(correlation_id=self._correlation_id, trace_id=self._span.trace_id):
+            return await self._run(plan, stop)
+
+    async def _run(self, plan: AsyncIterator[list[PlanItem]], stop: asyncio.Event | None) -> IngestSummary:
         started = self._clock()
         for strategy in self._strategies.values():
             try:
@@ -156,11 +165,16 @@ class Publisher:
         if not self._failure and not self._summary.interrupted:
             await self._publish_deletions()
         self._summary.duration_s = self._clock() - started
+        self._end(self._span, "ingest", "internal", started, self._summary.files_published, self._failure)
         return self._summary
 
     def _room(self) -> int:
         """Bytes that a message has for files."""
-        return self._rules.max_batch_bytes - len(encode_request(self._event((), ()), ())) - MESSAGE_OVERHEAD
+        return (
+            self._rules.max_batch_bytes
+            - len(encode_request(self._event((), (), self._span), ()))
+            - MESSAGE_OVERHEAD
+        )
 
     async def _take(self, chunk: list[PlanItem]) -> None:
         planned: list[PlannedFile] = []
@@ -300,9 +314,11 @@ class Publisher:
         started = self._clock()
         self._batch_ids += 1
         batch_id = self._batch_ids
-        event = self._event(batch.files, ())
+        span = self._span.child()
+        event = self._event(batch.files, (), span)
         value = encode_request(event, batch.encoded)
-        error = await self._publish(event, value)
+        error = await self._publish(event, value, span)
+        self._end(span, "publish batch", "producer", started, len(batch.files), error)
         if isinstance(error, MessageTooLarge):
             await self._resend(batch, error)
         elif error:
@@ -310,13 +326,16 @@ class Publisher:
         else:
             self._acknowledged(batch, len(value), self._clock() - started, batch_id)
 
-    async def _publish(self, event: ModelEventIndexProjectRequestedV2, value: bytes) -> Exception | None:
+    async def _publish(
+        self, event: ModelEventIndexProjectRequestedV2, value: bytes, span: Span
+    ) -> Exception | None:
         message = OutgoingMessage(
             key=f"{self._context.project_name}:{event.metadata.batch_id}".encode(),
             value=value,
             headers=(
                 ("correlation_id", self._correlation_id.encode()),
                 ("event_type", event.event_type.encode()),
+                span.header,
             ),
         )
         try:
@@ -367,8 +386,11 @@ class Publisher:
         for start in range(0, len(missing), step):
             paths = missing[start : start + step]
             self._batch_ids += 1
-            event = self._event((), paths)
-            if error := await self._publish(event, to_json(event)):
+            span, started = self._span.child(), self._clock()
+            event = self._event((), paths, span)
+            error = await self._publish(event, to_json(event), span)
+            self._end(span, "publish deletions", "producer", started, len(paths), error)
+            if error:
                 self._summary.refusal = self._summary.refusal or str(error)
                 return
             assert self._manifest  # noqa: S101 - paths come from it
@@ -377,8 +399,27 @@ class Publisher:
             self._summary.files_deleted += len(paths)
             self._tell(FilesDeleted(len(paths)))
 
+    def _end(
+        self, span: Span, name: str, kind: str, started: float, files: int, error: Exception | None = None
+    ) -> None:
+        self._tell(
+            SpanEnded(
+                name,
+                kind,
+                span.trace_id,
+                span.span_id,
+                span.parent_id,
+                span.sampled,
+                self._clock() - started,
+                self._context.project_name,
+                self._correlation_id,
+                files,
+                redact(str(error)) if error else None,
+            )
+        )
+
     def _event(
-        self, files: Sequence[PackedFile], deleted: Sequence[str]
+        self, files: Sequence[PackedFile], deleted: Sequence[str], span: Span
     ) -> ModelEventIndexProjectRequestedV2:
         rules = self._rules
         strategies = Counter(file.strategy for file in files)
@@ -394,6 +435,8 @@ class Publisher:
                 batch_size=len(files),
                 content_strategy=strategy,
                 total_content_size_bytes=sum(file.facts.size for file in files),
+                trace_id=span.trace_id,
+                span_id=span.span_id,
             ),
             payload=PayloadV2(
                 project_name=self._context.project_name,

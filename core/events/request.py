@@ -64,6 +64,7 @@ class IndexRequest:
     force_reindex: bool = False
     trace_id: str | None = None
     span_id: str | None = None
+    sampled: bool = True
 
     @property
     def bytes_expected(self) -> int:

@@ -14,6 +14,7 @@ from core.events.record import FileRecord
 from core.events.topics import FILE_INTELLIGENCE
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.results.base import BatchResult
+from core.telemetry.trace import trace_headers
 
 
 class TopicSink:
@@ -26,10 +27,12 @@ class TopicSink:
     async def write(self, result: BatchResult) -> None:
         """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not."""
         request = result.request
+        headers = trace_headers(request.trace_id, request.span_id, sampled=request.sampled)
         messages = [
             OutgoingMessage(
                 record_key(record.identity.project, record.identity.path),
                 with_field(to_json(self._header(record, request.event_id)), "payload", record.to_json()),
+                headers,
             )
             for record in result.records
         ]

@@ -32,6 +32,9 @@ class TelemetrySettings(Section):
     pushgateway: str | None = option(
         None, "URL of a Prometheus Pushgateway for a publisher's metrics", secret=True
     )
+    otlp_endpoint: str | None = option(
+        None, "URL of an OTLP/HTTP collector for traces, such as http://collector:4318; needs the extra otel"
+    )
 
 
 class HealthSettings(Section):
