@@ -61,7 +61,7 @@ class Score(Wire):
 
     value: Annotated[float, Field(ge=0, le=1)] | None
     reason: str | None = None
-    inputs: dict[str, float] = Field(default_factory=dict)
+    inputs: dict[str, int | float] = Field(default_factory=dict)
 
 
 class Scores(Wire):

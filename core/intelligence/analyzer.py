@@ -9,7 +9,7 @@ from operator import attrgetter
 from time import monotonic
 from typing import Final, TypedDict
 
-from tree_sitter import Node, QueryCursor
+from tree_sitter import Node, Query, QueryCursor
 
 from core.errors import AnalysisFailed
 from core.events.intelligence import FileAnalysis, LineCounts, Maturity
@@ -46,7 +46,10 @@ PARSE_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of text parsed at most; a syntax tree takes some 30 times its text in memory."""
 
 _HEAD: Final = 8192
+_PIECE: Final = 4096
 _MATCH_LIMIT: Final = 4096
+# tree-sitter counts depth in 16 bits; a search below that takes quadratic time and goes wrong.
+_DEPTH_LIMIT: Final = 60_000
 _DOCUMENTABLE: Final = frozenset(
     {"class", "interface", "struct", "enum", "trait", "function", "method", "type", "macro"}
 )
@@ -170,18 +173,24 @@ def _capture(text: bytes, syntax: Compiled, deadline: float, clock: Clock) -> tu
     """The query's captures, and whether none was lost to the limit on matches in progress."""
     view = memoryview(text)
     try:
-        # A callback, unlike plain bytes, lets the parser be stopped; it reads the text in one piece.
+        # A callback, unlike plain bytes, lets the parser be stopped. It copies what it gets, and may go
+        # back and forth: small pieces keep that cheap.
         tree = syntax.parser.parse(
-            lambda offset, _: view[offset:], progress_callback=lambda *_: clock() > deadline
+            lambda offset, _: view[offset : offset + _PIECE], progress_callback=lambda *_: clock() > deadline
         )
     except ValueError:
         syntax.parser.reset()
         raise AnalysisFailed("parsing took longer than its deadline") from None
-    cursor = QueryCursor(syntax.query, match_limit=_MATCH_LIMIT)
-    captures = cursor.captures(tree.root_node)
+    captures, complete = _search(syntax.query, tree.root_node)
     if tree.root_node.has_error:
-        captures |= QueryCursor(syntax.errors).captures(tree.root_node)
-    return captures, not cursor.did_exceed_match_limit
+        captures |= _search(syntax.errors, tree.root_node)[0]
+    return captures, complete
+
+
+def _search(query: Query, root: Node) -> tuple[dict[str, list[Node]], bool]:
+    cursor = QueryCursor(query, match_limit=_MATCH_LIMIT)
+    cursor.set_max_start_depth(_DEPTH_LIMIT)
+    return cursor.captures(root), not cursor.did_exceed_match_limit
 
 
 def _figures(
