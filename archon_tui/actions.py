@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import ConfigurationError
 
-SCREENS = ("repos", "plan", "run", "lag", "events", "results")
+SCREENS = ("repos", "plan", "run", "lag", "cache", "cost", "events", "health", "results")
 LISTS = SCREENS
 
 # How keys are written where people read them, when not as Textual names them.
@@ -74,7 +74,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("go.plan", "2", "Plan", "every file with its strategy and why"),
     Action("go.run", "3", "Run", "the ingestion as it goes"),
     Action("go.lag", "4", "Lag", "how far the consumers are behind, and the verdict"),
+    Action("go.cache", "5", "Cache", "object and Git caches of every agent"),
+    Action("go.cost", "6", "Cost", "planned and actual cost"),
     Action("go.events", "7", "Events", "requests, results, failures and dead letters"),
+    Action("go.health", "8", "Health", "the state of every backend and agent"),
     Action("go.results", "9", "Results", "what is known of every file"),
     Action("list.open", "enter", "open", "open the row under the cursor", LISTS, 1),
     Action("plan.why", "w", "why", "each strategy: feasible or not, and the reason", ("plan",), 2),
@@ -94,6 +97,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("replay.back", "left", "back", "replay from 10 s earlier", ("run",)),
     Action("replay.ahead", "right", "ahead", "replay from 10 s later", ("run",)),
     Action("lag.group", "t", "group", "judge another consumer group", ("lag",), 2),
+    Action("cache.clear", "C", "clear", "empty a cache of this machine", ("cache",), 2, writes=True),
+    Action("cost.by", "t", "group", "by strategy, project or day", ("cost",), 2),
     Action("events.kind", "t", "kind", "all, requests, results, failures or dead letters", ("events",), 2),
     Action("events.follow", "f", "follow", "keep the newest in sight", ("events",), 5),
     Action(

@@ -21,7 +21,7 @@ from core.repository.facts import Skip
 from core.safety.redact import redact
 from core.settings import Settings
 from core.summary import IngestSummary
-from core.telemetry.cost import estimate, price, total
+from core.telemetry.cost import Usage, estimate, price, total
 
 PEEK_BYTES = 64 << 10
 PEEK_DEADLINE_S = 5.0
@@ -82,10 +82,21 @@ class PlanWork:
         """What to ingest, with the person's choices."""
         return target_of(self.chosen, self.overrides, self.without)
 
+    @property
+    def project(self) -> str:
+        """The project that the files are published under."""
+        return self._job.project_name if self._job else self.chosen.name
+
+    def _summary(self) -> IngestSummary:
+        return self._run.summary if self._run else IngestSummary(self.chosen.name)
+
+    def usage(self) -> dict[ContentStrategy, Usage]:
+        """What the plan is going to use at most, by strategy, as far as it has come."""
+        return estimate(self._summary().by_strategy, self._cpu_s_per_byte)
+
     def totals(self) -> Totals:
         """The plan in figures, as far as it has come."""
-        summary = self._run.summary if self._run else IngestSummary(self.chosen.name)
-        usage = total(estimate(summary.by_strategy, self._cpu_s_per_byte).values())
+        summary, usage = self._summary(), total(self.usage().values())
         return Totals(
             summary,
             self._limit,

@@ -1,0 +1,79 @@
+"""Health: what rows say of checks and agents, and the screen over real checks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from archon_tui.app import ArchonApp
+from archon_tui.models.health import absent_row, agent_row, check_row, detail, document, headline, rows
+from archon_tui.screens.health import HealthPage
+from archon_tui.session import Session
+from archon_tui.text import State
+from core.events.agent import AgentStatus
+from core.fleet import Member
+from core.settings.model import load
+from core.telemetry import health
+from core.telemetry.health import Report, Result
+from tests.tui.pilots import until
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+OK = Result("data disk", health.State.OK, True, "40% of 1 TB free", None, None, 0.1, age_s=2)
+FAILED = Result("log", health.State.FAILED, True, None, "kafka:9092 refused", "start it", 3.0)
+
+
+def member(age_s: float = 1.0, **status: object) -> Member:
+    made = {"id": "a-1", "version": "1", "host": "h", "pid": 7, "group": "g", "interval_s": 5.0, **status}
+    return Member(AgentStatus.model_validate({**made, "started_at": AT, "at": AT}), age_s)
+
+
+def text(lines: list[list[tuple[str, str]]]) -> str:
+    return "\n".join("".join(piece for piece, _ in line) for line in lines)
+
+
+def test_a_check_grows_older_and_shows_its_error_and_hint() -> None:
+    assert check_row(OK, 10.4).age_s == 12
+    row = check_row(FAILED, 0.0)
+    assert (row.piece, row.text) == (("✗ failed", "fail"), "kafka:9092 refused")
+    shown = text([list(line) for line in detail(row)])
+    assert "→ start it" in shown
+    assert document(row)["hint"] == "start it"
+
+
+def test_an_agent_is_stale_once_it_missed_its_turns_however_old_the_reading() -> None:
+    assert agent_row(member(), 0.0).word == "idle"
+    assert agent_row(member(in_flight_events=2), 0.0).word == "working"
+    assert agent_row(member(), 20.0).word == "stale"
+    assert agent_row(member(blocked="the log refuses"), 0.0).piece == ("✗ blocked", "fail")
+    open_circuit = agent_row(member(circuits={"s3": "open", "git": "closed"}), 0.0)
+    assert (open_circuit.state, open_circuit.text) == (State.WARN, "leaves alone for now: s3")
+
+
+def test_the_headline_names_what_to_look_at() -> None:
+    found = rows(Report((OK, FAILED)), 0.0, [member(), member(id="a-2", blocked="x")], 0.0)
+    shown = text([list(line) for line in headline(found)])
+    assert "✗ failed · look at log" in shown
+    assert "1 of 2 agents well" in shown
+
+
+def test_a_backend_that_is_not_set_up_is_no_failure() -> None:
+    found = rows(Report((OK,)), 0.0, [], 0.0, [absent_row("object storage", "--storage-provider brings one")])
+    assert "every check of 1 passes" in text([list(line) for line in headline(found)])
+    assert found[1].piece == ("– off", "dim")
+
+
+async def test_the_screen_runs_the_real_checks(tmp_path: Path) -> None:
+    settings = load({"home": tmp_path / "home"}, environ={}).settings
+    app = ArchonApp(Session(settings), first="health")
+    async with app.run_test(size=(80, 24)) as pilot:
+        page = app.page
+        assert isinstance(page, HealthPage)
+        await until(pilot, lambda: len(page.list.rows) >= 5)
+        names = {row.name: row.word for row in page.list.rows.all}
+        assert names.items() >= {"log": "ok", "data disk": "ok", "process pool": "ok"}.items()
+        assert names["object storage"] == "off"
+        await pilot.press("enter")
+        assert page.focused is page.query_one("#detail")
+        await pilot.press("escape")
+        assert page.focused is page.list
+    await app.session.close()
