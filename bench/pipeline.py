@@ -134,8 +134,9 @@ def _floor_publish(source: Path) -> None:
 
 
 def _ingest(source: Path, home: Path) -> None:
-    from core.assembly import Target, ingestion
+    from core.assembly import ingestion
     from core.settings import load
+    from core.source import Target
 
     settings = load({"home": home}).settings
 

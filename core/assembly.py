@@ -8,9 +8,9 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from core.errors import BackendUnavailable, ConfigurationError, UsageError
 from core.events.common import ContentStrategy, Source
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, REQUESTED_V2, dead_letter_topic
 from core.fetchers.base import Fetcher
+from core.fetchers.git_reference import GitReferenceFetcher
 from core.fetchers.inline import InlineFetcher
 from core.fetchers.local_path import LocalPathFetcher
 from core.fetchers.object_storage import ObjectStorageFetcher
@@ -44,13 +45,14 @@ from core.planner import Planner, PlanRules
 from core.processor import RequestProcessor
 from core.progress import FilesExpected, Listener, ignore, tell_all
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
-from core.repository.discover import open_repository
 from core.repository.facts import Countable
 from core.results.base import ResultSink
 from core.results.index import ResultsIndex
 from core.results.topic import TopicSink
 from core.retry import RetryPolicy
 from core.settings import Settings
+from core.since import SinceManifest
+from core.source import Target, open_git, open_source
 from core.storage.base import ContentStorageClient
 from core.storage.factory import link_policy, new_storage
 from core.storage.local import LocalStorageClient
@@ -107,21 +109,6 @@ def open_history(settings: Settings) -> History:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What to ingest: a directory, or a commit of a local repository.
-
-    `overrides` are the user's choices by path, `without` the strategies not to use at all.
-    """
-
-    path: Path
-    ref: str | None = None
-    project_name: str | None = None
-    force_reindex: bool = False
-    overrides: Mapping[str, ContentStrategy] = field(default_factory=dict)
-    without: Collection[ContentStrategy] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Ingestion:
     """A repository opened for publishing."""
 
@@ -143,8 +130,8 @@ async def ingestion(
     """
     publish = settings.publish
     async with AsyncExitStack() as stack:
-        opened = open_repository(target.path, ref=target.ref, include_untracked=publish.include_untracked)
-        repository = stack.enter_context(closing(opened))
+        source = await open_source(settings, target, stack)
+        repository = source.repository
         if isinstance(repository, Countable):
             listener(FilesExpected(repository.count_files()))
         project = project_name(target.project_name, repository.name)
@@ -171,7 +158,7 @@ async def ingestion(
         metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
         spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-ingest"))
         listener = tell_all(listener, metrics, meter, spans)
-        made = publishing_strategies(settings, listener)
+        made = [*publishing_strategies(settings, listener), source.git]
         strategies = [strategy for strategy in made if strategy.name not in target.without]
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
@@ -186,10 +173,9 @@ async def ingestion(
             show_unchanged=show_unchanged,
             overrides=target.overrides,
         )
-        planner = Planner(context, strategies, RuleSelector(), plan_rules, manifest)
-        observer = PublishObserver(
-            job, project, "commit" if target.ref else "work_tree", backend_labels(settings, context)
-        )
+        known = manifest if source.base is None else SinceManifest(manifest, source.base)
+        planner = Planner(context, strategies, RuleSelector(source.preferred), plan_rules, known)
+        observer = PublishObserver(job, project, source.kind, backend_labels(settings, context))
         if settings.history.enabled:
             observations = await stack.enter_async_context(open_history(settings))
             await stack.enter_async_context(observing(observer, observations))
@@ -198,7 +184,7 @@ async def ingestion(
             context,
             strategies,
             rules,
-            manifest,
+            known,
             listener,
             correlation_id=job,
             breakers=_breakers(settings, "publisher", listener),
@@ -222,7 +208,7 @@ def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentS
 
 
 def publishing_strategies(settings: Settings, listener: Listener = ignore) -> list[Strategy]:
-    """The strategies these settings make possible."""
+    """The strategies these settings make possible for files whose bytes are at hand."""
     strategies: list[Strategy] = [InlineStrategy(settings.publish.inline_size_limit)]
     if storage := open_storage(settings):
         strategies.append(
@@ -428,6 +414,7 @@ def consuming_fetchers(
         InlineFetcher(),
         LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
         _object_storage_fetcher(settings, caches.get("object"), listener),
+        GitReferenceFetcher(partial(open_git, settings)),
     ]
 
 

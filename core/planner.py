@@ -11,7 +11,7 @@ from typing import Protocol
 from core.events.codec import encode_file
 from core.events.common import ContentStrategy
 from core.manifest import Published
-from core.repository.classify import classify
+from core.repository.classify import classify, classify_unread
 from core.repository.facts import Entry, FileFacts, Skip, SkipReason
 from core.strategies.base import Feasibility, PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice, Selector
@@ -178,6 +178,8 @@ class Planner:
         unchanged = before is not None and entry.version is not None and before.version == entry.version
         if unchanged and not self._rules.show_unchanged:
             return Unchanged(entry)
+        if entry.unread:
+            return self._plan_unread(entry, unchanged)
         whole = entry.size <= self._rules.whole_limit
         content = self._context.repository.read(entry, self._rules.whole_limit if whole else HEAD_BYTES)
         if isinstance(content, Skip):
@@ -195,6 +197,12 @@ class Planner:
             return Skip(entry.path, SkipReason.TEST_EXCLUDED)
         return self._choose(facts, content if whole else None, unchanged)
 
+    def _plan_unread(self, entry: Entry, unchanged: bool) -> PlannedFile | Skip:
+        facts = classify_unread(entry)
+        if facts.is_test and not self._rules.include_tests:
+            return Skip(entry.path, SkipReason.TEST_EXCLUDED)
+        return self._choose(facts, None, unchanged)
+
     def _choose(self, facts: FileFacts, content: bytes | None, unchanged: bool) -> PlannedFile | Skip:
         verdicts = self.verdicts(facts)
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
@@ -211,7 +219,8 @@ class Planner:
             over = f"{len(encoded):,} B encoded > {self._context.max_file_bytes:,} B in a message"
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)
-        return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts), facts)
+        reason = SkipReason.INFEASIBLE if facts.entry.unread else SkipReason.TOO_LARGE
+        return Skip(facts.path, reason, _refusals(verdicts), facts)
 
 
 def _estimated(facts: FileFacts) -> int:

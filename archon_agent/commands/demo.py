@@ -52,8 +52,9 @@ def demo(
 
 
 async def _demo(path: Path, home: Path, stop: asyncio.Event) -> None:
-    from core.assembly import Target, consuming, ingestion, open_index
+    from core.assembly import consuming, ingestion, open_index
     from core.settings import load
+    from core.source import Target
 
     settings = load({"home": home}).settings
     target = Target(path)

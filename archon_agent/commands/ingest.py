@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,7 @@ from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from archon_agent.target import with_target
 from core import units
 from core.safety.display import display
 from core.safety.redact import redact
@@ -20,24 +20,13 @@ from core.summary import IngestSummary
 
 app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
 
-RepositoryPath = Annotated[Path, typer.Argument(help="work tree, plain directory or bare repository")]
-Ref = Annotated[
-    str | None, typer.Option("--ref", help="read this commit, branch or tag from the object store")
-]
-ProjectName = Annotated[
-    str | None, typer.Option("--project-name", help="default: the directory's name", show_default=False)
-]
-Force = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged files too")]
-
 
 @app.command()
-@with_settings("publish", "storage", "log", "kafka")
+@with_settings("publish", "storage", "git", "log", "kafka")
+@with_target
 def ingest(
     loaded: Loaded,
-    path: RepositoryPath,
-    ref: Ref = None,
-    project_name: ProjectName = None,
-    force_reindex: Force = False,
+    target: Any,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would be published, send nothing")
     ] = False,
@@ -46,10 +35,8 @@ def ingest(
 ) -> None:
     """Publish the files of a repository that changed since its last ingestion."""
     from archon_agent.logs import configure
-    from core.assembly import Target
 
     configure(verbose)
-    target = Target(path, ref=ref, project_name=project_name, force_reindex=force_reindex)
     summary = run_async(lambda stop: _ingest(loaded, target, dry_run, stop))
     if as_json:
         console.print_json({**summary.to_json(), "dry_run": dry_run})

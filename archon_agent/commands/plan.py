@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from archon_agent import console
-from archon_agent.commands.ingest import Force, ProjectName, Ref, RepositoryPath
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
+from archon_agent.target import with_target
 from core import units
 from core.events.common import ContentStrategy
 from core.settings.operations import CostSettings
@@ -23,22 +23,18 @@ LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
 @app.command()
-@with_settings("publish", "storage", "log", "kafka", "cost")
+@with_settings("publish", "storage", "git", "log", "kafka", "cost")
+@with_target
 def plan(
     loaded: Loaded,
-    path: RepositoryPath,
-    ref: Ref = None,
-    project_name: ProjectName = None,
-    force_reindex: Force = False,
+    target: Any,
     as_json: JsonFlag = False,
     verbose: Verbose = 0,
 ) -> None:
     """Show every file with its strategy and why; `ingest` publishes this same plan."""
     from archon_agent.logs import configure
-    from core.assembly import Target
 
     configure(verbose)
-    target = Target(path, ref=ref, project_name=project_name, force_reindex=force_reindex)
     document = run_async(lambda _stop: _plan(loaded, target))
     if as_json:
         console.print_json(document)
@@ -56,7 +52,7 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
         files.append(
             {
                 "path": item.facts.path,
-                "size_bytes": item.facts.size,
+                "size_bytes": item.facts.entry.known_size,
                 "language": item.facts.language,
                 "encoding": item.facts.encoding,
                 "strategy": item.strategy,

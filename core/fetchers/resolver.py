@@ -243,7 +243,7 @@ def _verify(file: RequestedFile, fetched: Fetched, source: Carrier) -> Resolved 
     if file.checksum:
         if checksum != file.checksum:
             return ChecksumMismatch(f"{source} yields {checksum[:19]}…, the event says {file.checksum[:19]}…")
-    elif file.git_blob and _blob_id(fetched, len(file.git_blob)) != file.git_blob:
+    elif file.git_blob and not _is_blob(fetched, file.git_blob):
         return ChecksumMismatch(f"{source} does not yield the Git blob {file.git_blob[:12]}")
     verified = bool(file.checksum or file.git_blob)
     return Resolved(file, fetched.content, source, checksum, verified, fetched.whole)
@@ -265,6 +265,10 @@ def _blob_id(fetched: Fetched, hex_length: int) -> str:
     header = b"blob %d\0" % fetched.size
     plain = hashlib.sha256(header) if hex_length == 64 else hashlib.sha1(header, usedforsecurity=False)
     return _digest(plain, fetched)
+
+
+def _is_blob(fetched: Fetched, blob: str) -> bool:
+    return fetched.git_blob == blob or _blob_id(fetched, len(blob)) == blob
 
 
 def git_blob_id(content: bytes, hex_length: int) -> str:

@@ -4,37 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from core.errors import ArchonError, UnsafeInput
 from core.git.commit_list import CommitFiles
 from core.git.errors import MissingPath, SubmodulePath, SymlinkPath
 from core.git.lfs import Pointer, parse_pointer
+from core.git.source import GitContent, Wanted
 from core.safety.display import display
 from core.safety.git_url import is_commit
 from core.safety.path import check_relative_path, to_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A file of a commit; with its blob id no trees are needed."""
-
-    path: str
-    blob: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class GitContent:
-    """A file's bytes. `blob` is the id they were verified against, of the pointer for LFS content.
-
-    `wire_bytes` is its share of what came over the network, `attempts` counts exchanges with the host.
-    """
-
-    content: bytes
-    blob: str
-    cache_hit: bool
-    wire_bytes: int = 0
-    attempts: int = 1
 
 
 class Batch:

@@ -1,7 +1,7 @@
 """What each fetched commit holds: one flat list of path, mode and blob id per commit, kept on disk.
 
-A file is `git ls-tree -r -z` output (mode, id, TAB, path, NUL) followed by its own SHA-256. Looking a path up
-in it takes a tenth of walking trees.
+A file is like `git ls-tree -r -z` output (mode, id, TAB, path, NUL) followed by its own SHA-256; an entry
+whose name is not safe has mode 0. Looking a path up in it takes a tenth of walking trees.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Final, NamedTuple
 
 from core.git.errors import CorruptPack
 from core.repository.facts import Skip, SkipReason
-from core.repository.git_tree import CorruptObject, Objects, TreeFile, TreeListing
+from core.repository.git_tree import Objects, TreeFile, TreeListing
+from core.safety.path import to_bytes
 
 LISTS_IN_MEMORY: Final = 4
 HAVES: Final = 4
+UNSAFE: Final = 0
 _DIGEST_BYTES: Final = 32
 
 
@@ -94,11 +96,7 @@ class CommitLists:
 
         Raises `CorruptPack` when a tree is missing or damaged, `CorruptObject` when the commit is.
         """
-        raw = b"".join(
-            b"%06o %s\t%s\0" % (item.mode, item.blob.encode(), item.path)
-            for item in tree_files(objects, objects.tree_of(commit))
-            if not isinstance(item, Skip)
-        )
+        raw = b"".join(map(_record, tree_files(objects, objects.tree_of(commit))))
         grow(len(raw) + _DIGEST_BYTES)
         path = self._directory / commit
         temporary = path.with_name(f"{commit}.{os.getpid()}.{threading.get_ident()}")
@@ -140,9 +138,12 @@ def tree_files(objects: Objects, tree: str) -> Iterator[TreeFile | Skip]:
         yield item
 
 
+def _record(item: TreeFile | Skip) -> bytes:
+    if isinstance(item, Skip):
+        return b"%06o %s\t%s\0" % (UNSAFE, b"0" * 40, to_bytes(item.path))
+    return b"%06o %s\t%s\0" % (item.mode, item.blob.encode(), item.path)
+
+
 def _parsed(head: bytes) -> CommitFile:
     mode, _, oid = head.partition(b" ")
     return CommitFile(int(mode, 8), oid.decode())
-
-
-__all__ = ["CommitFile", "CommitFiles", "CommitLists", "CorruptObject", "tree_files"]

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from core.cache.flight import SingleFlight
 from core.errors import AccessDenied, ArchonError, BackendUnavailable
 from core.events.v2 import GitCredentials
-from core.git.batch import Batch, GitContent, Wanted
+from core.git.batch import Batch
 from core.git.clone_cache import Clone, CloneCache
 from core.git.commit_list import CommitFiles
 from core.git.credentials import Grant, Login
@@ -22,6 +22,7 @@ from core.git.hosts import GitHosts
 from core.git.lfs import LfsClient
 from core.git.pack_index import BLOB
 from core.git.session import FetchSession, HostSession
+from core.git.source import GitContent, GitSource, Wanted
 from core.git.transfer import TransferLimits
 from core.retry import RetryPolicy
 from core.safety.git_url import check_commit
@@ -34,20 +35,11 @@ READERS: Final = 4
 ROUNDS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class GitSource:
-    """A commit of a repository. `branch` helps only with hosts that give no commit by its id."""
-
-    url: str
-    commit: str
-    branch: str | None = None
-    credentials: GitCredentials | None = None
-
-
 class GitContentFetcher:
     """Fetches file contents; all files of a call in one round trip where the host allows it.
 
-    `in_flight` bounds exchanges with hosts. Without `lfs` an LFS pointer is an error.
+    It owns the opened `cache` and the `hosts`, and closes them. `in_flight` bounds exchanges with
+    hosts. Without `lfs` an LFS pointer is an error.
     """
 
     def __init__(
@@ -61,7 +53,7 @@ class GitContentFetcher:
         lfs: LfsClient | None = None,
     ) -> None:
         self.hosts = hosts
-        self._cache = cache
+        self.cache = cache
         self._limits = limits or TransferLimits()
         self._retry = retry or RetryPolicy(deadline_s=self._limits.deadline_s)
         self._lfs = lfs
@@ -119,9 +111,15 @@ class GitContentFetcher:
             clone = await self._in_thread(lambda: stack.enter_context(self._use(grant, source)))
             return (await self._in_session(clone, grant, lambda session, _: work(session, clone)))[0]
 
+    def hold(self, source: GitSource) -> AbstractContextManager[Clone]:
+        """The clone of `source`, kept from eviction while the context lasts; blocking, but briefly."""
+        return self._use(self._grant(source), source)
+
     async def close(self) -> None:
-        """Wait for what runs; exchanges under way are ended by their callers' cancellation. Idempotent."""
+        """Wait for what runs, and close cache and hosts; what is under way ends with its callers."""
         await asyncio.to_thread(self._threads.shutdown)
+        self.hosts.close()
+        await asyncio.to_thread(self.cache.close)
 
     def _grant(self, source: GitSource) -> Grant:
         check_commit(source.commit)
@@ -129,7 +127,7 @@ class GitContentFetcher:
 
     def _use(self, grant: Grant, source: GitSource) -> AbstractContextManager[Clone]:
         object_format = "sha1" if len(source.commit) == 40 else "sha256"
-        return self._cache.use(grant.url, grant.scope, object_format)
+        return self.cache.use(grant.url, grant.scope, object_format)
 
     def _look(self, stack: ExitStack, grant: Grant, source: GitSource, batch: Batch) -> Clone:
         clone = stack.enter_context(self._use(grant, source))
@@ -137,8 +135,8 @@ class GitContentFetcher:
             batch.resolve(files)
         asked = len(batch.waiting)
         size = self._read(clone, batch, cache_hit=True)
-        self._cache.count("hits", asked - len(batch.waiting))
-        self._cache.count("hit_bytes", size)
+        self.cache.count("hits", asked - len(batch.waiting))
+        self.cache.count("hit_bytes", size)
         return clone
 
     async def _complete(self, clone: Clone, grant: Grant, source: GitSource, batch: Batch) -> None:
@@ -150,7 +148,7 @@ class GitContentFetcher:
             missing = batch.waiting
             if not missing:
                 break
-            self._cache.count("miss:absent", len(missing))
+            self.cache.count("miss:absent", len(missing))
             received, attempts = await self._fetch_blobs(clone, grant, source, batch)
             share = received // len(missing)
             reading = partial(self._read, cache_hit=False, wire_bytes=share, attempts=attempts)
@@ -170,7 +168,7 @@ class GitContentFetcher:
             except KeyError:
                 continue
             except CorruptPack:
-                self._cache.count("corruptions")
+                self.cache.count("corruptions")
                 continue
             except ArchonError as error:
                 batch.reject(oid, error)

@@ -12,6 +12,7 @@ from core.errors import AccessDenied, ConfigurationError
 from core.events.v2 import GitCredentials
 from core.git.credentials import CredentialResolver, Grant, KeyLogin, Login, TokenLogin
 from core.git.http import HttpSessions, SmartHttpClient
+from core.git.origin import credentials_for
 from core.git.remote import GitRemote, local_client
 from core.git.stream import StreamGitClient, dial_tcp
 from core.safety.git_url import GitUrl, parse_git_url
@@ -30,6 +31,13 @@ class GitHosts:
     def grant(self, url: str, credentials: GitCredentials | None) -> Grant:
         """A checked URL and the right to use `credentials` for it. Raises UnsafeInput or `AccessDenied`."""
         return self.resolver.grant(parse_git_url(url, self.policy), credentials)
+
+    def allow(self, url: str, reference: str | None) -> GitCredentials | None:
+        """Let a person use a credential for the URL they give with it. Raises UnsafeInput."""
+        checked = parse_git_url(url, self.policy)
+        if credentials := credentials_for(checked, reference):
+            self.resolver.allow(checked, credentials)
+        return credentials
 
     def remote(self, grant: Grant, login: Login) -> GitRemote:
         """A connection to be used by one thread. Raises `ConfigurationError` or `AccessDenied`."""

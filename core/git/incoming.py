@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
 from dulwich.object_format import ObjectFormat
+from dulwich.objects import RawObjectID
+from dulwich.pack import extend_pack
 
 from core.errors import BackendUnavailable
 from core.git.errors import CorruptPack
-from core.git.pack_index import RELEASE_BYTES, IndexEntry, PackScanner
+from core.git.pack_index import RELEASE_BYTES, IndexEntry, Outside, PackScanner, nothing_outside
 
 INCOMING: Final = "incoming-"
 _SMALLEST: Final = 12
@@ -81,16 +83,32 @@ class Incoming:
         self.size += len(self.checksum)
         self._file.flush()
 
-    def scan(self, limit: int, check: Callable[[], None]) -> Scanned:
-        """Verify the checksum and every object. Raises `CorruptPack` or `ContentTooLarge`."""
+    def scan(self, limit: int, check: Callable[[], None], outside: Outside = nothing_outside) -> Scanned:
+        """Verify the checksum and every object, and add the bases that a thin pack took from `outside`.
+
+        Raises `CorruptPack` or `ContentTooLarge`.
+        """
         with disk_refusals():
             self._file.flush()
         self.checksum = self._hash.digest()
         if self.size < _SMALLEST + self._format.oid_length or self._tail != self.checksum:
             raise CorruptPack("a pack is not what its checksum says")
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as contents:
-            scanner = PackScanner(contents, self._format, limit, check)
-            return Scanned(scanner.scan(), scanner.has_blobs)
+            scanner = PackScanner(contents, self._format, limit, check, outside)
+            scanned = Scanned(scanner.scan(), scanner.has_blobs)
+        if scanner.borrowed:
+            self._complete(scanned.entries, scanner.borrowed, outside)
+        return scanned
+
+    def _complete(self, entries: list[IndexEntry], borrowed: list[bytes], outside: Outside) -> None:
+        ids = {RawObjectID(oid) for oid in borrowed}
+        with disk_refusals():
+            checksum, added = extend_pack(self._file, ids, get_raw=outside, object_format=self._format)
+            self._file.flush()
+        self.checksum = checksum
+        self.size = os.fstat(self._file.fileno()).st_size
+        entries += [IndexEntry(oid, offset, crc32) for oid, offset, crc32 in added]
+        entries.sort()
 
 
 @contextmanager

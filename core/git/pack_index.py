@@ -50,6 +50,14 @@ _BROKEN: Final = (
 )
 
 
+Outside = Callable[[bytes], tuple[int, bytes]]
+
+
+def nothing_outside(oid: bytes) -> tuple[int, bytes]:
+    """For packs that must be whole."""
+    raise KeyError(oid)
+
+
 class IndexEntry(NamedTuple):
     """An object of a pack: binary id, offset, CRC of its packed bytes."""
 
@@ -78,13 +86,21 @@ class PackScanner:
     """Scans a mapped pack; `check` is called now and then.
 
     `limit` is the largest object held in memory, in bytes: one that is larger is hashed in parts, and
-    refused only as a delta or the base of one.
+    refused only as a delta or the base of one. `outside` gives the bases that a thin pack leaves out,
+    and raises KeyError for others; those used are in `borrowed` after `scan`.
     """
 
     def __init__(
-        self, contents: mmap.mmap, object_format: ObjectFormat, limit: int, check: Callable[[], None]
+        self,
+        contents: mmap.mmap,
+        object_format: ObjectFormat,
+        limit: int,
+        check: Callable[[], None],
+        outside: Outside = nothing_outside,
     ) -> None:
         self.has_blobs = False
+        self.borrowed: list[bytes] = []
+        self._outside = outside
         self._contents = contents
         self._format = object_format
         self._limit = limit
@@ -101,8 +117,9 @@ class PackScanner:
         with corruption("a pack"):
             self._read_all()
             self._resolve_all()
+            self._borrow_all()
             if self._children or self._children_by_id:
-                raise CorruptPack("a pack has deltas against objects that it does not contain")
+                raise CorruptPack("a pack has deltas against objects that nobody has")
         self._entries.sort()
         return self._entries
 
@@ -171,6 +188,15 @@ class PackScanner:
                 unpacked, _ = self._unpack(entry.offset)
                 self._resolve(self._kinds[entry.offset], b"".join(unpacked.decomp_chunks), children)
                 self._check()
+
+    def _borrow_all(self) -> None:
+        for oid in sorted(self._children_by_id):
+            try:
+                kind, content = self._outside(oid)
+            except KeyError:
+                continue
+            self.borrowed.append(oid)
+            self._resolve(kind, content, self._children_by_id.pop(oid, []))
 
     def _resolve(self, kind: int, content: bytes, children: list[int]) -> None:
         """Resolve a tree of deltas depth first, holding the bases on the way down."""

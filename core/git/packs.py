@@ -18,7 +18,7 @@ from dulwich.pack import Pack, PackData, PackFileDisappeared, load_pack_index, w
 from core.errors import ContentTooLarge
 from core.git.errors import CorruptPack
 from core.git.incoming import INCOMING, Incoming, in_use, scan_file
-from core.git.pack_index import HEADER_BYTES, IndexEntry, corruption, declared, object_id
+from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, declared, object_id
 
 # Pages of mapped packs that were read are given back this often, in bytes.
 RELEASE_BYTES: Final = 16 << 20
@@ -72,6 +72,16 @@ class PackStore:
                 except PackFileDisappeared:
                     self._forget(holder)
 
+    def commits_starting(self, prefix: str) -> list[str]:
+        """The commits here whose ids begin with `prefix`, in hex; at most a few are looked at."""
+        found: set[str] = set()
+        with self._lock:
+            self._rescan()
+            whole = bytes.fromhex(prefix[: len(prefix) // 2 * 2])
+            for pack in self._packs.values():
+                found |= {oid.hex() for oid in pack.index.iter_prefix(whole) if oid.hex().startswith(prefix)}
+        return sorted(oid for oid in found if self.read(oid)[0] == COMMIT)
+
     def get_raw(self, name: ObjectID) -> tuple[int, bytes]:
         """`read` under the name that dulwich's stores give it."""
         return self.read(name.decode())
@@ -81,12 +91,12 @@ class PackStore:
         return Incoming(self.directory, self.object_format)
 
     def publish(self, incoming: Incoming, check: Callable[[], None]) -> bool:
-        """Verify a received pack and make it visible. True if it holds any blob.
+        """Verify a received pack and make it visible, completed if it is thin. True if it holds any blob.
 
         `check` is called now and then, and may raise. Raises `CorruptPack` for a pack that is not whole or
         not sound, `ContentTooLarge` for an object over the limit.
         """
-        scanned = incoming.scan(self.limit, check)
+        scanned = incoming.scan(self.limit, check, lambda oid: self.read(oid.hex()))
         with self.writing():
             self._publish(incoming, scanned.entries)
         return scanned.has_blobs

@@ -14,7 +14,6 @@ from dulwich.client import GitClient, LocalGitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 from dulwich.object_format import ObjectFormat, get_object_format
 from dulwich.objects import ObjectID
-from dulwich.protocol import CAPABILITY_THIN_PACK
 from dulwich.refs import Ref
 
 from core.errors import AccessDenied, ArchonError, BackendUnavailable
@@ -108,13 +107,10 @@ class GitRemote:
     ) -> None:
         """Stream a pack of `wants` (and, of commits, what they reach within `depth`) to `write`.
 
-        `haves` are commits we hold at depth 1. A host may ignore the filter. Raises `WantsRefused` when
-        ids are not given, else `AccessDenied`, `RepositoryNotFound`, `HostMisbehaved` or the transfer's
-        reason.
+        `haves` are commits whose trees we hold: the pack may have deltas against these. A host may
+        ignore the filter. Raises `WantsRefused` when ids are not given, else `AccessDenied`,
+        `RepositoryNotFound`, `HostMisbehaved` or the transfer's reason.
         """
-        # Old hosts insist on thin packs, which without haves are whole; with haves they are refused.
-        capabilities = self._client._fetch_capabilities  # noqa: SLF001 - dulwich has no switch for it
-        (capabilities.discard if haves else capabilities.add)(CAPABILITY_THIN_PACK)
         ids = [ObjectID(want.encode()) for want in wants]
         transfer = Transfer.current()
         advertised: set[bytes] = set()

@@ -98,16 +98,19 @@ class FetchSession(HostSession):
         """
         if known := self._clone.commits.get(commit):
             return known
-        for haves in (self._clone.commits.haves(), []):
-            if self._clone.packs.missing([commit]) or not haves:
-                self._fetch_commit(commit, branch, haves)
-            try:
-                return self._list(commit)
-            except (CorruptPack, CorruptObject) as error:
-                # A pack with older trees is gone; without haves the host sends every tree again.
-                logger.info("trees of %s are incomplete: %s", self.host, error)
-                self._clone.commits.clear()
-        raise HostMisbehaved(f"{self.host} does not send the trees of commit {commit[:12]}")
+        try:
+            if self._clone.packs.missing([commit]):
+                self._fetch_commit(commit, branch, self._clone.commits.haves())
+            return self._list(commit)
+        except (CorruptPack, CorruptObject) as error:
+            # A pack with older trees is gone; without haves the host sends every tree.
+            logger.info("trees of %s are incomplete: %s", self.host, error)
+            self._clone.commits.clear()
+        self._fetch_commit(commit, branch, [])
+        try:
+            return self._list(commit)
+        except CorruptObject as error:
+            raise HostMisbehaved(f"{self.host} does not send all of commit {commit[:12]}: {error}") from None
 
     def blobs(self, oids: Collection[str], commit: str, branch: str | None) -> dict[str, ArchonError]:
         """Fetch blobs, all in one exchange where the host allows it; the error of each that stays away.

@@ -26,12 +26,16 @@ Value = str | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What is said of one file. `converted`: Git may store other bytes than the work tree holds."""
+    """What is said of one file. `converted`: Git may store other bytes than the work tree holds.
+
+    `lfs`: Git stores a pointer, and an LFS server the content.
+    """
 
     language: str | None = None
     generated: bool | None = None
     vendored: bool | None = None
     converted: bool = False
+    lfs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class AttributeRules:
             generated=_flag(values.get("linguist-generated")),
             vendored=_flag(values.get("linguist-vendored")),
             converted=self._converted(values),
+            lfs=values.get("filter") == "lfs",
         )
 
     def _converted(self, values: dict[str, Value]) -> bool:

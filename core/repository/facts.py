@@ -90,7 +90,8 @@ class Entry:
     `mtime_ns` is None for a file of a commit. `blob` is the Git object id whose bytes the file is
     known to have (index entry proven clean and not converted, or the tree's entry), else None.
     `version` is a token for the bytes: two listings that show the same token for a path saw the same
-    bytes; None promises nothing. Overrides come from `.gitattributes`.
+    bytes; None promises nothing. Overrides come from `.gitattributes`. `unread`: the content stays on
+    the Git host, whose trees tell no sizes; `size` is 0 then.
     """
 
     path: str
@@ -102,14 +103,20 @@ class Entry:
     language_override: str | None = None
     generated: bool | None = None
     vendored: bool | None = None
+    unread: bool = False
+
+    @property
+    def known_size(self) -> int | None:
+        """The size where it is known."""
+        return None if self.unread else self.size
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What is known of a file once its content was seen.
+    """What is known of a file once its content was seen, or by its path alone where it stays unread.
 
     `encoding` is the text encoding (`utf-8`, `utf-8-sig`, `utf-16`, `latin-1`, `shift_jis`, …), None
-    if binary. `checksum` is `sha256:<hex>`, None where the bytes were not read whole.
+    if binary or unread. `checksum` is `sha256:<hex>`, None where the bytes were not read whole.
     """
 
     entry: Entry

@@ -42,10 +42,15 @@ def _head(git: GitDirectory) -> tuple[str | None, str | None]:
     return (commit.decode() if commit else None), branch
 
 
+def remote_name(git: GitDirectory, branch: str | None) -> str:
+    """The remote that `git fetch` would use on `branch`."""
+    name = _value(git, (b"branch", to_bytes(branch)), b"remote") if branch else None
+    return from_bytes(name or b"origin")
+
+
 def remote_url(git: GitDirectory, branch: str | None) -> str | None:
     """The URL that `git fetch` would use on `branch`, without secrets; None if there is no remote."""
-    name = _value(git, (b"branch", branch.encode("utf-8", "surrogateescape")), b"remote") if branch else None
-    url = _value(git, (b"remote", name or b"origin"), b"url")
+    url = _value(git, (b"remote", to_bytes(remote_name(git, branch))), b"url")
     return without_secrets(from_bytes(url)) if url else None
 
 

@@ -71,6 +71,18 @@ class Objects:
         content = self._read(commit.encode(), Commit)
         return content.partition(b"\n")[0].removeprefix(b"tree ").decode("ascii", "replace")
 
+    def commit(self, commit: str) -> CommitFacts:
+        """A commit's parents and time. Raises CorruptObject."""
+        header = self._read(commit.encode(), Commit).partition(b"\n\n")[0]
+        lines = [line.partition(b" ") for line in header.split(b"\n")]
+        committer = next((rest for name, _, rest in lines if name == b"committer"), b"")
+        try:
+            seconds = int(committer.rsplit(b" ", 2)[1])
+        except (IndexError, ValueError):
+            seconds = 0
+        parents = [rest.decode("ascii", "replace") for name, _, rest in lines if name == b"parent"]
+        return CommitFacts(tuple(parents), seconds)
+
     def tree(self, object_id: str) -> list[tuple[bytes, int, str]]:
         """A tree's (name, mode, id) in its order, which is checked. Raises CorruptObject."""
         raw = self._read(object_id.encode(), Tree)
@@ -107,6 +119,13 @@ class Objects:
         """Close the packs; idempotent."""
         with self._lock:
             self._store.close()
+
+
+class CommitFacts(NamedTuple):
+    """A commit's parents, and when it was made, in seconds since the epoch."""
+
+    parents: tuple[str, ...]
+    seconds: int
 
 
 class TreeFile(NamedTuple):

@@ -51,6 +51,11 @@ _CPP_HEADER = re.compile(
 )
 
 
+def is_binary_name(path: str) -> bool:
+    """Whether files of this name are binary by convention (`.png`, `.jar`)."""
+    return "binary" in identify.tags_from_filename(path)
+
+
 def language_of(path: str, content: bytes = b"", override: str | None = None) -> str | None:
     """The language of a text file, None if unknown. `content` may be just its first kilobytes.
 

@@ -66,6 +66,11 @@ class GitSettings(Section):
             raise ValueError(f"give some of {', '.join(sorted(SCHEMES))}")
         return value
 
+    @property
+    def cache_bytes(self) -> int:
+        """The clone cache's cap in bytes."""
+        return int(self.clone_cache_max_size_gb * (1 << 30))
+
     def url_policy(self) -> UrlPolicy:
         """Which repositories may be named, and which addresses connected to."""
         prefixes = [f"{scheme}://{host}/" for host in self.allowed_hosts for scheme in self.schemes]

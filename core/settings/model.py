@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         return self.home / "data" if self.home else platformdirs.user_data_path("archon", appauthor=False)
 
     @property
+    def clone_cache_dir(self) -> Path:
+        """Where clones of Git repositories are kept."""
+        return self.git.clone_cache_dir or self.cache_dir / "git"
+
+    @property
     def cache_dir(self) -> Path:
         """Where what can be fetched again lives."""
         return self.home / "cache" if self.home else platformdirs.user_cache_path("archon", appauthor=False)

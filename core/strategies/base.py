@@ -81,7 +81,7 @@ def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any
     common = {
         "relative_path": entry.path,
         "language": facts.language,
-        "size_bytes": entry.size,
+        "size_bytes": entry.known_size,
         "last_modified": modified,
         "checksum": facts.checksum,
         "content_strategy": strategy,

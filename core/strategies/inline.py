@@ -22,6 +22,8 @@ class InlineStrategy:
         return {}
 
     def feasible(self, facts: FileFacts, context: PublishContext) -> Feasibility:
+        if facts.entry.unread:
+            return Feasibility(False, "its content stays on the Git host")
         if facts.size > self._limit:
             return Feasibility(False, f"{facts.size:,} B > {self._limit:,} B limit")
         if facts.size == 0:

@@ -70,6 +70,8 @@ class ObjectStorageStrategy:
         return {"object_storage_config": self._storage.location}
 
     def feasible(self, facts: FileFacts, context: PublishContext) -> Feasibility:
+        if facts.entry.unread:
+            return Feasibility(False, "its content stays on the Git host")
         where = self._storage.location
         return Feasibility(True, f"{facts.size:,} B stored in {where.provider} bucket {where.bucket}")
 

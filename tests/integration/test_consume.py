@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.assembly import Target, consuming, ingestion, open_index, open_log
+from core.assembly import consuming, ingestion, open_index, open_log
 from core.consumer import RunSummary
 from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import BackendUnavailable, UsageError
@@ -21,6 +21,7 @@ from core.log.embedded import EmbeddedLog
 from core.log.embedded.consumer import EmbeddedConsumer
 from core.progress import BatchFinished, DeadLettered, FileAnalyzed, FileResolved, RunEvent
 from core.settings import Settings, load
+from core.source import Target
 from tests.repositories import FILES, commit, git, write
 
 SAMPLES = Path(__file__).parents[1] / "samples"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import observing
-from core.assembly import Target, consuming, event_source, ingestion, open_history, open_log
+from core.assembly import consuming, event_source, ingestion, open_history, open_log
 from core.events.intelligence import Delivery
 from core.events.record import FileRecord
 from core.history import Observation
@@ -17,6 +17,7 @@ from core.log.base import EventLog
 from core.results.base import BatchResult
 from core.results.topic import TopicSink
 from core.settings import Settings, load
+from core.source import Target
 from tests.repositories import FILES, commit
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.assembly import Target, ingestion, open_log
+from core.assembly import ingestion, open_log
 from core.errors import BackendUnavailable, MessageTooLarge, UsageError
 from core.events.codec import decode_content, decode_request
 from core.events.request import IndexRequest
@@ -20,6 +20,7 @@ from core.planner import PlannedFile
 from core.progress import BatchPublished, BatchRefused, FallbackUsed, FilesDeleted, FileSkipped, RunEvent
 from core.publisher import dry_run
 from core.settings import Settings, load
+from core.source import Target
 from core.summary import IngestSummary
 from tests.repositories import FILES, commit, git, write
 

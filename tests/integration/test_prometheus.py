@@ -17,9 +17,10 @@ import pytest
 import yaml
 
 from archon_agent.http import serving
-from core.assembly import Target, consuming, ingestion
+from core.assembly import consuming, ingestion
 from core.settings import Settings, load
 from core.settings.http import HttpSettings
+from core.source import Target
 from deploy.grafana.dashboards import DASHBOARDS
 from tests.repositories import FILES, commit
 from tests.servers.process import ServerProcess, free_port

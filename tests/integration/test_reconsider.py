@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.assembly import Target, ingestion
+from core.assembly import ingestion
 from core.events.common import ContentStrategy
 from core.planner import PlanItem, PlannedFile
 from core.publisher import DryRun
 from core.repository.facts import FileFacts, Skip
 from core.settings import Settings, load
+from core.source import Target
 from tests.repositories import commit
 
 ROOT = Path(__file__).parents[2]

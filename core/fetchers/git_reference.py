@@ -1,0 +1,71 @@
+"""Git reference: the bytes are on a Git host, by repository, commit and blob id."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from core.errors import ArchonError
+from core.events.request import Carrier, IndexRequest, RequestedFile
+from core.fetchers.base import Fetched
+from core.git.source import GitContent, GitSource, Wanted
+
+if TYPE_CHECKING:
+    from core.git.fetcher import GitContentFetcher
+
+
+class GitReferenceFetcher:
+    """Unpacks what `core.strategies.git_reference` packed; all files of an event in one exchange.
+
+    It also stands in for the other carriers, where an event names a repository beside them. `opened`
+    gives the fetcher to work with, asked for when the first event needs it.
+    """
+
+    carrier = Carrier.GIT_REFERENCE
+
+    def __init__(self, opened: Callable[[], Awaitable[GitContentFetcher]]) -> None:
+        self._opened = opened
+        self._opening = asyncio.Lock()
+        self._fetcher: GitContentFetcher | None = None
+
+    def refuses(self, request: IndexRequest, file: RequestedFile) -> str | None:
+        if not request.git_url or not request.git_ref:
+            return "the event names no Git repository and commit"
+        if file.git_blob is None and file.carrier is not Carrier.GIT_REFERENCE:
+            return "the event names no Git blob"
+        return None
+
+    async def fetch_many(
+        self, request: IndexRequest, files: Sequence[RequestedFile]
+    ) -> Sequence[Fetched | ArchonError]:
+        source = GitSource(
+            request.git_url or "", request.git_ref or "", request.git_branch, request.git_credentials
+        )
+        wanted = [Wanted(file.relative_path, file.git_blob) for file in files]
+        try:
+            fetcher = await self._ready()
+        except ArchonError as error:
+            return [error] * len(files)
+        return [_fetched(answer) for answer in await fetcher.fetch_many(source, wanted)]
+
+    async def close(self) -> None:
+        if self._fetcher:
+            await self._fetcher.close()
+
+    async def _ready(self) -> GitContentFetcher:
+        async with self._opening:
+            self._fetcher = self._fetcher or await self._opened()
+            return self._fetcher
+
+
+def _fetched(answer: GitContent | ArchonError) -> Fetched | ArchonError:
+    if isinstance(answer, ArchonError):
+        return answer
+    return Fetched(
+        answer.content,
+        cache_hit=answer.cache_hit,
+        attempts=answer.attempts,
+        wire_bytes=answer.wire_bytes,
+        git_blob=answer.blob,
+    )

@@ -1,0 +1,48 @@
+"""A manifest that compares with a commit instead of with what was published: `ingest --since REF`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.manifest import Published, SqliteManifest
+from core.repository.facts import Entry, FileFacts
+
+
+class SinceManifest:
+    """Files whose blob is that of `base` (blob ids by path) are unchanged, paths of `base` alone deleted.
+
+    What the log acknowledges is recorded in `inner`, so that an ordinary ingestion goes on from there.
+    """
+
+    def __init__(self, inner: SqliteManifest, base: Mapping[str, str]) -> None:
+        self._inner = inner
+        self._base = base
+        self._met: set[str] = set()
+
+    def published(self, entries: Sequence[Entry]) -> Sequence[Published | None]:
+        """What the base has of each entry's path."""
+        self._inner.published(entries)
+        self._met.update(entry.path for entry in entries)
+        blobs = [self._base.get(entry.path) for entry in entries]
+        return [Published(None, f"blob:{blob}") if blob else None for blob in blobs]
+
+    def met(self, path: str) -> None:
+        """As `SqliteManifest.met`."""
+        self._inner.met(path)
+        self._met.add(path)
+
+    def verified(self, entry: Entry) -> None:
+        """As `SqliteManifest.verified`."""
+        self._inner.verified(entry)
+
+    def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
+        """As `SqliteManifest.record`."""
+        self._inner.record(files)
+
+    def missing(self) -> Sequence[str]:
+        """Paths of the base that are not here any more, in path order."""
+        return sorted(self._base.keys() - self._met)
+
+    def forget(self, paths: Sequence[str]) -> None:
+        """As `SqliteManifest.forget`."""
+        self._inner.forget(paths)
