@@ -52,7 +52,9 @@ from core.results.topic import TopicSink
 from core.retry import RetryPolicy
 from core.settings import Settings
 from core.since import SinceManifest
-from core.source import Target, open_git, open_source
+from core.source import RemoteTarget as RemoteTarget  # parts of what `ingestion` takes
+from core.source import Target as Target
+from core.source import open_git, open_source
 from core.storage.base import ContentStorageClient
 from core.storage.factory import link_policy, new_storage
 from core.storage.local import LocalStorageClient
