@@ -140,8 +140,10 @@ async def until_blocked(agent: Agent, word: str) -> None:
 
 
 @pytest.mark.parametrize("stage", armed_agent.STAGES)
-async def test_an_agent_killed_at_any_stage_loses_nothing(kafka: Broker, tmp_path: Path, stage: str) -> None:
-    scene = await scene_on(kafka.servers, tmp_path)
+async def test_an_agent_killed_at_any_stage_loses_nothing(
+    kafka_groups: Broker, tmp_path: Path, stage: str
+) -> None:
+    scene = await scene_on(kafka_groups.servers, tmp_path)
     acknowledged: set[str] = set()
     async with scene.log() as log:
         for number in range(20):
@@ -157,8 +159,8 @@ async def test_an_agent_killed_at_any_stage_loses_nothing(kafka: Broker, tmp_pat
         await scene.judged(acknowledged, duplicates=IN_FLIGHT)
 
 
-async def test_a_clean_stop_makes_no_duplicates(kafka: Broker, tmp_path: Path) -> None:
-    scene = await scene_on(kafka.servers, tmp_path)
+async def test_a_clean_stop_makes_no_duplicates(kafka_groups: Broker, tmp_path: Path) -> None:
+    scene = await scene_on(kafka_groups.servers, tmp_path)
     async with publishing(scene.servers, scene.topic, scene.project, scene.record) as oracle:
         for stop_at in (50, 100, 150):
             async with scene.agent():
@@ -169,8 +171,8 @@ async def test_a_clean_stop_makes_no_duplicates(kafka: Broker, tmp_path: Path) -
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[ApacheKafka]:
-    """A broker that a test may end."""
+def own_broker(apache_kafka: ApacheKafka, tmp_path: Path) -> Iterator[ApacheKafka]:
+    """A broker that a test may end; possible where the shared one is."""
     with cluster(tmp_path / "broker", 1) as started:
         yield started
 
@@ -205,7 +207,9 @@ async def test_a_broker_that_restarts_under_load_loses_nothing(
         await scene.fresh_event_completes()
 
 
-async def test_one_broker_of_three_killed_under_load_loses_nothing(tmp_path: Path) -> None:
+async def test_one_broker_of_three_killed_under_load_loses_nothing(
+    apache_kafka: ApacheKafka, tmp_path: Path
+) -> None:
     with cluster(tmp_path / "brokers", 3) as brokers:
         scene = await scene_on(brokers.servers(), tmp_path / "home")
         async with scene.agent():
@@ -219,11 +223,11 @@ async def test_one_broker_of_three_killed_under_load_loses_nothing(tmp_path: Pat
 
 
 async def test_connections_cut_and_delayed_lose_nothing(
-    kafka: Broker, apache_kafka: ApacheKafka, tmp_path: Path
+    kafka_groups: Broker, apache_kafka: ApacheKafka, tmp_path: Path
 ) -> None:
     node = apache_kafka.nodes[0]
     async with TcpProxy(node.ports["PROXIED"], node.advertised["PROXIED"]) as proxy:
-        scene = await scene_on(kafka.servers, tmp_path, via=f"127.0.0.1:{proxy.port}")
+        scene = await scene_on(kafka_groups.servers, tmp_path, via=f"127.0.0.1:{proxy.port}")
         async with scene.agent():
             async with publishing(scene.servers, scene.topic, scene.project, scene.record) as oracle:
                 for files in (40, 80, 120):
@@ -239,8 +243,10 @@ async def test_connections_cut_and_delayed_lose_nothing(
             await scene.fresh_event_completes()
 
 
-async def test_ten_agents_coming_and_going_for_a_minute_lose_nothing(kafka: Broker, tmp_path: Path) -> None:
-    scene = await scene_on(kafka.servers, tmp_path)
+async def test_ten_agents_coming_and_going_for_a_minute_lose_nothing(
+    kafka_groups: Broker, tmp_path: Path
+) -> None:
+    scene = await scene_on(kafka_groups.servers, tmp_path)
     chance = random.Random(7)
     loop = asyncio.get_running_loop()
     ends = loop.time() + 60
@@ -264,10 +270,10 @@ async def test_ten_agents_coming_and_going_for_a_minute_lose_nothing(kafka: Brok
 
 
 async def test_a_results_topic_we_may_not_write_holds_everything_back(
-    kafka: Broker, apache_kafka: ApacheKafka, tmp_path: Path
+    kafka_groups: Broker, apache_kafka: ApacheKafka, tmp_path: Path
 ) -> None:
-    scene = await restricted_scene(kafka, apache_kafka, tmp_path)
-    with denied(kafka, FILE_INTELLIGENCE, AclOperation.WRITE) as lift:
+    scene = await restricted_scene(kafka_groups, apache_kafka, tmp_path)
+    with denied(kafka_groups, FILE_INTELLIGENCE, AclOperation.WRITE) as lift:
         async with scene.agent() as agent, scene.log() as log:
             acknowledged = set(await publish(log, scene.topic, scene.project, 0))
             await until_blocked(agent, "results")
@@ -277,11 +283,11 @@ async def test_a_results_topic_we_may_not_write_holds_everything_back(
 
 
 async def test_a_dead_letter_topic_we_may_not_write_stops_committing(
-    kafka: Broker, apache_kafka: ApacheKafka, tmp_path: Path
+    kafka_groups: Broker, apache_kafka: ApacheKafka, tmp_path: Path
 ) -> None:
-    scene = await restricted_scene(kafka, apache_kafka, tmp_path)
+    scene = await restricted_scene(kafka_groups, apache_kafka, tmp_path)
     dead = dead_letter_topic(scene.topic)
-    with denied(kafka, dead, AclOperation.WRITE) as lift:
+    with denied(kafka_groups, dead, AclOperation.WRITE) as lift:
         async with scene.agent() as agent, scene.log() as log:
             await log.publish(scene.topic, [OutgoingMessage(b"k", b"poison", partition=0)])
             await until_blocked(agent, "dead letter")
@@ -294,11 +300,11 @@ async def test_a_dead_letter_topic_we_may_not_write_stops_committing(
             await scene.fresh_event_completes()
 
 
-async def restricted_scene(kafka: Broker, apache_kafka: ApacheKafka, home: Path) -> Scene:
+async def restricted_scene(kafka_groups: Broker, apache_kafka: ApacheKafka, home: Path) -> Scene:
     """A scene whose agents come as the user whose rights a test may take."""
     (home / "password").write_text(RESTRICTED_PASSWORD)
     return await scene_on(
-        kafka.servers,
+        kafka_groups.servers,
         home,
         via=apache_kafka.servers("SASL"),
         ARCHON_KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",

@@ -21,8 +21,8 @@ PATIENCE_S = 40.0
 
 
 @pytest.fixture
-async def log(kafka: Broker) -> AsyncIterator[KafkaLog]:
-    async with KafkaLog(kafka.settings(session_timeout="6s")) as log:
+async def log(kafka_groups: Broker) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog(kafka_groups.settings(session_timeout="6s")) as log:
         yield log
 
 
@@ -83,8 +83,10 @@ async def test_work_in_flight_is_finished_and_committed_before_partitions_move(
     assert all(lag.lag == 0 for lag in await log.lag(group))
 
 
-async def test_work_that_does_not_end_in_time_is_abandoned_uncommitted(kafka: Broker, group: str) -> None:
-    async with KafkaLog(kafka.settings(session_timeout="6s", rebalance_timeout="3s")) as log:
+async def test_work_that_does_not_end_in_time_is_abandoned_uncommitted(
+    kafka_groups: Broker, group: str
+) -> None:
+    async with KafkaLog(kafka_groups.settings(session_timeout="6s", rebalance_timeout="3s")) as log:
         topic = await create(log, 2)
         await publish(log, topic, 1)
         first = await log.consumer(group, [topic], member_id="first")
@@ -147,9 +149,9 @@ async def test_members_keep_most_of_their_partitions(log: KafkaLog, group: str) 
 
 @pytest.mark.slow
 async def test_heartbeats_go_on_while_a_batch_takes_longer_than_the_session(
-    kafka: Broker, group: str
+    kafka_groups: Broker, group: str
 ) -> None:
-    async with KafkaLog(kafka.settings(session_timeout="1500ms")) as log:
+    async with KafkaLog(kafka_groups.settings(session_timeout="1500ms")) as log:
         topic = await create(log, 1)
         await publish(log, topic, 1)
         member = await log.consumer(group, [topic], member_id="slow")
@@ -168,11 +170,11 @@ async def test_heartbeats_go_on_while_a_batch_takes_longer_than_the_session(
 
 @pytest.mark.slow
 async def test_a_member_that_does_not_poll_is_replaced_and_commits_nothing_more(
-    kafka: Broker, group: str
+    kafka_groups: Broker, group: str
 ) -> None:
     async with (
-        KafkaLog(kafka.settings(session_timeout="3s", max_poll_interval="2s")) as stuck_log,
-        KafkaLog(kafka.settings(session_timeout="3s")) as log,
+        KafkaLog(kafka_groups.settings(session_timeout="3s", max_poll_interval="2s")) as stuck_log,
+        KafkaLog(kafka_groups.settings(session_timeout="3s")) as log,
     ):
         topic = await create(log, 1)
         await publish(log, topic, 5)
@@ -189,10 +191,10 @@ async def test_a_member_that_does_not_poll_is_replaced_and_commits_nothing_more(
         assert [message.offset for message in await poll_some(stuck)] == [2, 3, 4]
 
 
-async def test_a_static_member_that_restarts_moves_nothing(kafka: Broker, group: str) -> None:
+async def test_a_static_member_that_restarts_moves_nothing(kafka_groups: Broker, group: str) -> None:
     async with (
-        KafkaLog(kafka.settings(instance_id="one")) as one_log,
-        KafkaLog(kafka.settings(instance_id="two")) as two_log,
+        KafkaLog(kafka_groups.settings(instance_id="one")) as one_log,
+        KafkaLog(kafka_groups.settings(instance_id="two")) as two_log,
     ):
         topic = await create(one_log, 2)
         one = await one_log.consumer(group, [topic], member_id="one")
@@ -212,13 +214,13 @@ async def test_a_static_member_that_restarts_moves_nothing(kafka: Broker, group:
         assert revoked == []
 
 
-async def test_a_commit_to_a_deleted_topic_ends_in_time(kafka: Broker, group: str) -> None:
-    async with KafkaLog(kafka.settings(request_timeout="2s")) as log:
+async def test_a_commit_to_a_deleted_topic_ends_in_time(kafka_groups: Broker, group: str) -> None:
+    async with KafkaLog(kafka_groups.settings(request_timeout="2s")) as log:
         topic = await create(log, 1)
         await publish(log, topic, 1)
         member = await log.consumer(group, [topic], member_id="m")
         await poll_some(member)
-        admin = AdminClient({"bootstrap.servers": kafka.servers})
+        admin = AdminClient({"bootstrap.servers": kafka_groups.servers})
         for future in admin.delete_topics([topic]).values():
             await asyncio.wrap_future(future)
         async with asyncio.timeout(20):
