@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -16,6 +17,7 @@ from textual.theme import BUILTIN_THEMES
 from textual.widgets import Static
 
 from archon_tui.actions import SCREENS, Action, of_screen, with_keys
+from archon_tui.background import in_background
 from archon_tui.export import Export, write
 from archon_tui.palette import ActionProvider
 from archon_tui.refresh import Coordinator, Reading, Source
@@ -91,6 +93,8 @@ class ArchonApp(App[None], inherit_bindings=False):
 
     def tick(self) -> None:
         """What happens four times a second, and nothing that costs while nothing changes."""
+        if not self.screen_stack:
+            return  # between two screens
         page = self.page
         self.coordinator.paused = self.screen is not page
         self.coordinator.tick()
@@ -126,7 +130,7 @@ class ArchonApp(App[None], inherit_bindings=False):
         place = self.visiting + step
         if 0 <= place < len(self.visited):
             self.visiting = place
-            self.run_worker(self.go(self.visited[place], remember=False))
+            in_background(self, partial(self.go, self.visited[place], remember=False))
 
     def check_size(self, size: Size) -> None:
         """Say so where the terminal is too small to show anything."""
@@ -254,7 +258,7 @@ class ArchonApp(App[None], inherit_bindings=False):
 
         def answered(text: str | None) -> None:
             if text:
-                self.run_worker(save(text))
+                in_background(self, partial(save, text))
 
         stamp = self.session.now().strftime("%Y%m%d-%H%M%S")
         default = f"archon-{export.name}-{stamp}.json"

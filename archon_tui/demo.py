@@ -86,7 +86,7 @@ def files(kind: str, count: int) -> Mapping[str, bytes]:
         "empty.py": b"",
         "data/model.bin": chance.randbytes(300_000),
         "data/photo.bin": chance.randbytes(180_000),
-        "data/schema.sql": b"CREATE TABLE demo (id INTEGER, name TEXT);\n" * 4000,
+        "data/schema.sql": f"CREATE TABLE {kind} (id INTEGER, name TEXT);\n".encode() * 4000,
         "pages/[slug].tsx": b"export default function Page() { return null }\n",
     }
     for number in range(count):

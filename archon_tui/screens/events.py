@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from textual import on
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.models.events import FIELDS, EventRow, Kind, Tail, letters_of, message_lines
 from archon_tui.models.lag import short
@@ -142,7 +144,7 @@ class EventsPage(Page):
         view = self.query_one("#message", LineView)
         if row is not None and view.display and row.position != self._opened:
             self._opened = row.position
-            self.run_worker(self._read(row), group="message", exclusive=True)
+            in_background(self, partial(self._read, row), group="message", only=True)
 
     async def _read(self, row: EventRow) -> None:
         message = await (await self.session.log()).read(row.position)

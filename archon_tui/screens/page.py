@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events, on
@@ -13,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from archon_tui.actions import ACTIONS, Action, hints, of_screen
+from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.refresh import Reading, Source
 from archon_tui.screens.dialogs import Confirm, Question
@@ -207,7 +209,7 @@ class Page(Screen[None]):
 
     def _answered(self, action: Action, yes: bool | None) -> None:
         if yes:
-            self.run_worker(self._do(action), exit_on_error=True)
+            in_background(self, partial(self._do, action))
 
     async def _do(self, action: Action) -> None:
         if action.id.startswith("go."):

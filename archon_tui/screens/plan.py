@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from textual import on
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.models.folders import Folder, Folders
 from archon_tui.models.plan import (
@@ -161,7 +163,7 @@ class PlanPage(Page):
         self.files.show([])
         self.files.move_to(0)
         if before:
-            self.run_worker(before.close())
+            in_background(self, before.close)
         work.start()
 
     def tick(self) -> None:
@@ -220,7 +222,7 @@ class PlanPage(Page):
                 why_lines(row, work.verdicts(row), work.selector), "why", from_top=True, wraps=True
             )
         else:
-            self.run_worker(self._peek(work, row), group="peek", exclusive=True)
+            in_background(self, partial(self._peek, work, row), group="peek", only=True)
 
     async def _peek(self, work: PlanWork, row: PlanRow) -> None:
         if row.facts is None:
@@ -368,7 +370,7 @@ class PlanPage(Page):
             except ArchonError as error:
                 self.archon.fail(error)
 
-        self.run_worker(change(), group="change")
+        in_background(self, change, group="change")
 
     def why_not_plan_run(self) -> str | None:
         if refusal := self._why_not_change():

@@ -11,6 +11,7 @@ from textual import on
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.filters import Fields
 from archon_tui.models.repos import Recent, Repo, discover, is_url, look, name_of
@@ -95,7 +96,7 @@ class ReposPage(Page):
         self._recent = Recent(self.session.data_file("recent.json"))
         self._repos: dict[str, Repo] = {}
         self._shown: object = None
-        self.run_worker(self._survey(), group="survey", exclusive=True)
+        in_background(self, self._survey, group="survey", only=True)
 
     def on_unmount(self) -> None:
         self._stopped.set()
@@ -114,7 +115,7 @@ class ReposPage(Page):
         super().do_app_refresh()
         for repo in self._repos.values():
             repo.looked = False
-        self.run_worker(self._survey(), group="survey", exclusive=True)
+        in_background(self, self._survey, group="survey", only=True)
 
     async def _survey(self) -> None:
         """Find repositories, then look at one after another, in a thread that can be told to stop."""
@@ -172,7 +173,7 @@ class ReposPage(Page):
                     self._recent.add(full)
                 self._show_all()
                 self.repos.move_to(len(self._repos) - 1)
-                self.run_worker(self._survey(), group="survey", exclusive=True)
+                in_background(self, self._survey, group="survey", only=True)
 
         self.app.push_screen(
             Ask("A repository: a directory, or the URL of a Git repository", check), answered

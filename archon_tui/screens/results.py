@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from textual import on
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.models.results import FIELDS, document, record_lines
 from archon_tui.screens.dialogs import Ask
@@ -135,7 +137,7 @@ class ResultsPage(Page):
         self._load()
 
     def _load(self) -> None:
-        self.run_worker(self._fill(), group="load", exclusive=True)
+        in_background(self, self._fill, group="load", only=True)
 
     async def _fill(self) -> None:
         """Read the records in chunks; the list shows them when the last is in."""
@@ -177,7 +179,7 @@ class ResultsPage(Page):
             view.show([])
         elif view.display and (row.project, row.path) != self._opened:
             self._opened = (row.project, row.path)
-            self.run_worker(self._read(row), group="record", exclusive=True)
+            in_background(self, partial(self._read, row), group="record", only=True)
 
     async def _read(self, row: IndexedFile) -> None:
         lines: Sequence[Line]
