@@ -20,6 +20,7 @@ STATES = {
     Verdict.STOP: State.FAIL,
     Verdict.REWIND: State.FAIL,
 }
+INFINITE = float("inf")
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 FIELDS: Fields[PartitionReport] = Fields(
     text=lambda row: where(row),
@@ -82,6 +83,11 @@ def skew(report: GroupReport) -> float | None:
     return max(lags) * len(lags) / waiting if waiting and len(lags) > 1 else None
 
 
+def drain_text(row: PartitionReport) -> str:
+    """Time until nothing waits; `–` where nothing does."""
+    return units.duration(row.judgement.drain_s) if row.place.lag else units.UNKNOWN
+
+
 def drain_s(report: GroupReport) -> float | None:
     """Seconds until the slowest partition is drained; None where unknown."""
     drains = [row.judgement.drain_s for row in report.partitions if row.place.lag]
@@ -111,7 +117,7 @@ def group_lines(report: GroupReport, link_lifetime_s: float | None) -> list[Line
             (" lag ", "dim"),
             (f"{report.lag:,}", "bold"),
             ("   drain ", "dim"),
-            (units.duration(drain), "fail" if drain == float("inf") else ""),
+            (units.duration(drain) if report.lag else units.UNKNOWN, "fail" if drain == INFINITE else ""),
             ("   skew ", "dim"),
             (units.UNKNOWN if uneven is None else f"{uneven:.1f}×", "warn" if uneven and uneven > 3 else ""),
         ],
@@ -132,15 +138,21 @@ def partition_lines(row: PartitionReport, fleet: Sequence[Member]) -> list[Line]
     place, judgement = row.place, row.judgement
     lines: list[Line] = [
         [(where(row), "bold")],
-        [],
-        [verdict(judgement.verdict), (f"  it {judgement.why}", "")],
-        [],
-        [("committed  ", "dim"), (units.count(place.committed), "")],
-        [("end        ", "dim"), (f"{place.end:,}", "")],
-        [("oldest     ", "dim"), (units.duration(place.lag_seconds), ""), (" unread", "dim")],
-        [("in         ", "dim"), (units.rate(judgement.rate_in), "")],
-        [("out        ", "dim"), (units.rate(judgement.rate_out), "")],
-        [],
+        [verdict(judgement.verdict), (f"  {judgement.why}", "")],
+        [
+            ("committed  ", "dim"),
+            (units.count(place.committed), ""),
+            (" of ", "dim"),
+            (f"{place.end:,}", ""),
+            ("   oldest unread ", "dim"),
+            (units.duration(place.lag_seconds) if place.lag else units.UNKNOWN, ""),
+        ],
+        [
+            ("in, out    ", "dim"),
+            (f"{units.rate(judgement.rate_in)}, {units.rate(judgement.rate_out)}", ""),
+            ("   drain ", "dim"),
+            (drain_text(row), ""),
+        ],
     ]
     member = next((each for each in fleet if each.status.id == row.owner), None)
     if row.owner is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from textual import on
-from textual.containers import Horizontal
+from textual.containers import Vertical
 from textual.widget import Widget
 
 from archon_tui.export import Export
@@ -49,9 +49,9 @@ COLUMNS: tuple[Column[PartitionReport], ...] = (
         10,
         lambda row: (units.count(row.place.committed), "dim"),
         right=True,
-        drop=3,
+        drop=4,
     ),
-    Column("end", "END", 10, lambda row: (f"{row.place.end:,}", "dim"), right=True, drop=4),
+    Column("end", "END", 10, lambda row: (f"{row.place.end:,}", "dim"), right=True, drop=5),
     Column(
         "lag",
         "LAG",
@@ -74,14 +74,14 @@ COLUMNS: tuple[Column[PartitionReport], ...] = (
         "oldest",
         "SECONDS",
         9,
-        lambda row: (units.duration(row.place.lag_seconds), ""),
+        lambda row: (units.duration(row.place.lag_seconds if row.place.lag else None), ""),
         lambda row: row.place.lag_seconds or 0.0,
         right=True,
         drop=1,
         descending=True,
     ),
-    Column("drain", "DRAIN", 9, lambda row: (units.duration(row.judgement.drain_s), ""), right=True, drop=2),
-    Column("history", "10 MIN", 10, lambda row: (lag.history(row), "accent"), drop=5),
+    Column("drain", "DRAIN", 9, lambda row: (lag.drain_text(row), ""), right=True, drop=2),
+    Column("history", "10 MIN", 10, lambda row: (lag.history(row), "accent"), drop=3),
     Column(
         "owner",
         "OWNER",
@@ -109,7 +109,7 @@ class LagPage(Page):
         head.can_focus = False
         head.add_class("figures")
         yield head
-        with Horizontal(classes="body split"):
+        with Vertical(classes="body stacked"):
             main: RowList[PartitionReport] = RowList(
                 COLUMNS,
                 lag.FIELDS,

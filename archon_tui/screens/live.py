@@ -21,16 +21,11 @@ R = TypeVar("R")
 class LivePage(Page, Generic[R]):
     """Subclasses say what to ask (`sources`, whose answers go to `told`), and what to make of the answers.
 
-    It is drawn at the next tick after an answer, and once a second so that ages grow. Rows must compare
+    The headline stands above the list; the row in full below it, or in its place in a small terminal.
+    All is drawn at the next tick after an answer, and once a second so that ages grow. Rows must compare
     equal where nothing changed.
     """
 
-    # Above the list: the verdict; below it, or instead of it in a small terminal: the row in full.
-    DEFAULT_CSS = """
-    LivePage .main { height: 3fr; }
-    LivePage .side { height: 2fr; }
-    LivePage .-stale { opacity: 60%; }
-    """
     DETAIL: ClassVar[str]
 
     def __init__(self) -> None:
@@ -40,7 +35,7 @@ class LivePage(Page, Generic[R]):
         self._rows: Sequence[R] = ()
 
     def body(self) -> Iterable[Widget]:
-        with Vertical(classes="body"):
+        with Vertical(classes="body stacked"):
             figures = LineView(id="figures")
             figures.add_class("figures")
             figures.can_focus = False

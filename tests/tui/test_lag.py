@@ -108,7 +108,7 @@ def test_a_partition_names_its_agent_and_what_that_says() -> None:
     report = group((0, [(3, 9)]), (96, [(3, 1207)]), owners={0: "a-1"})
     error = {"at": AT, "message": "pool stuck on [gen]/huge.c"}
     shown = said(partition_lines(report.partitions[0], [member(blocked="pool", last_errors=[error])]))
-    assert "✗ STALL  it has not moved for 96 s while 1,204 wait" in shown
+    assert "✗ STALL  has not moved for 96 s while 1,204 wait" in shown
     assert "owner      a-1" in shown
     assert "✗ blocked" in shown
     assert "00:00:00   pool stuck on [gen]/huge.c" in shown
