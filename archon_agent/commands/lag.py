@@ -17,6 +17,7 @@ from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_async
 from core import units
+from core.events.topics import PREFIX
 from core.log.base import EventLog, PartitionLag
 from core.log.lag import GroupReport, LagWindow
 
@@ -111,7 +112,7 @@ def _table(report: GroupReport) -> Any:
     heading = console.line(f"{report.group}: {report.verdict} · {report.lag:,} wait · {report.why}")
     rows = [
         (
-            f"{part.place.topic}/{part.place.partition}",
+            f"{_short(part.place.topic)}/{part.place.partition}",
             _count(part.place.committed),
             _count(part.place.end),
             _count(part.place.lag),
@@ -126,6 +127,12 @@ def _table(report: GroupReport) -> Any:
     ]
     right = frozenset(COLUMNS[1:8])
     return Group(heading, console.table(COLUMNS, rows, right=right)) if rows else Group(heading)
+
+
+def _short(topic: str) -> str:
+    """A topic of archon's own without the words that all of them begin with; `--json` has it whole."""
+    start = f"{PREFIX}.tree."
+    return f"…{topic.removeprefix(start)}" if topic.startswith(start) else topic
 
 
 def _count(value: int | None) -> str | None:
