@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Final, Self
 
@@ -70,13 +70,14 @@ class AnalyzerPool:
             self._opening = asyncio.create_task(asyncio.to_thread(self._open))
 
     async def stop(self) -> None:
-        """Kill the processes, busy or not. Calls still waiting for them are cancelled. Idempotent."""
+        """Kill the processes, busy or not; calls waiting for them raise `BackendUnavailable`. Idempotent."""
         opening, self._opening = self._opening, None
         if opening is not None:
             with suppress(OSError, RuntimeError):  # where none could be started there is none to stop
                 await asyncio.to_thread(_close, await opening)
         for future in tuple(self._pending):
-            future.cancel()
+            with suppress(InvalidStateError):
+                future.set_exception(_stopped())
 
     async def analyze_many(self, files: Sequence[FileToAnalyze]) -> list[Analysis | AnalysisFailed]:
         """One answer per file, in order; a file that cannot be analyzed costs its neighbours nothing.
@@ -126,7 +127,7 @@ class AnalyzerPool:
 
     async def _running(self) -> ProcessPool:
         if self._opening is None:
-            raise BackendUnavailable("the analysis processes are stopped")
+            raise _stopped()
         try:
             return await asyncio.shield(self._opening)
         except (OSError, RuntimeError) as error:
@@ -151,6 +152,10 @@ class AnalyzerPool:
         )
         pool.schedule(run_group, args=(self._analyze, (), self._deadline_s))  # starts the processes
         return pool
+
+
+def _stopped() -> BackendUnavailable:
+    return BackendUnavailable("the analysis processes are stopped")
 
 
 def _close(pool: ProcessPool) -> None:

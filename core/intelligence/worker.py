@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 
 from pydantic_core import to_json
 
@@ -33,6 +34,7 @@ def prepare(memory_limit: int | None) -> None:
     It dies with its parent (on Linux), at once on SIGTERM, not on SIGINT, which is the agent's to
     handle; and it cannot take more than `memory_limit` bytes of address space.
     """
+    _let_go_of_fork_server()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -46,6 +48,15 @@ def prepare(memory_limit: int | None) -> None:
     # Analyses make no reference cycles worth looking for after every few hundred nodes.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+
+
+def _let_go_of_fork_server() -> None:
+    """Close this end of the pipe whose last writer's death ends the fork server.
+
+    Every process it forks holds one, in case it forks, too; with it a process that hangs would keep the
+    fork server, and so itself, alive after the agent was killed.
+    """
+    os.close(vars(vars(forkserver)["_forkserver"]).pop("_forkserver_alive_fd"))  # it has no public name
 
 
 def analyze_to_json(file: FileToAnalyze, deadline_s: float) -> Analysis:
