@@ -18,7 +18,7 @@ from core.events.agent import AgentStatus, CacheFigures
 from core.fleet import Member
 from core.settings import Settings
 from core.settings.model import load
-from tests.tui.pilots import until
+from tests.tui.driving import until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 STATS = CacheStats("/c", 1000, 3, 500, 0, 9, {"absent": 1, "corrupt": 2}, {"too_large": 4}, 5, 2, 90, 900)

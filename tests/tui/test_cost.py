@@ -16,7 +16,7 @@ from core.settings.model import load
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Usage, price
 from core.telemetry.cost_meter import Account, Spent
-from tests.tui.pilots import until
+from tests.tui.driving import until
 
 RATES = CostSettings(storage_gb_month=2, transfer_gb=1, cpu_hour=3600, put_1000=0, get_1000=0)
 GB = 10**9

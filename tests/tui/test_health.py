@@ -15,7 +15,7 @@ from core.fleet import Member
 from core.settings.model import load
 from core.telemetry import health
 from core.telemetry.health import Report, Result
-from tests.tui.pilots import until
+from tests.tui.driving import until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OK = Result("data disk", health.State.OK, True, "40% of 1 TB free", None, None, 0.1, age_s=2)
