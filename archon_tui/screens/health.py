@@ -17,7 +17,7 @@ from core import units
 from core.telemetry.health import Report
 
 # The checks start a process and write to the disks: often enough to notice, too rarely to be felt.
-EVERY_S = 30.0
+EVERY_S = 60.0
 DEADLINE_S = 20.0
 COLUMNS: tuple[Column[HealthRow], ...] = (
     Column("state", "STATE", 10, lambda row: row.piece, lambda row: SEVERITY[row.state], descending=True),

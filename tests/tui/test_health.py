@@ -11,11 +11,13 @@ from archon_tui.screens.health import HealthPage
 from archon_tui.session import Session
 from archon_tui.text import State
 from core.events.agent import AgentStatus
+from core.events.topics import AGENT_STATUS
 from core.fleet import Member
+from core.log.base import OutgoingMessage
 from core.settings.model import load
 from core.telemetry import health
 from core.telemetry.health import Report, Result
-from tests.tui.driving import until
+from tests.tui.driving import drawn, page, session_for, until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OK = Result("data disk", health.State.OK, True, "40% of 1 TB free", None, None, 0.1, age_s=2)
@@ -66,14 +68,46 @@ async def test_the_screen_runs_the_real_checks(tmp_path: Path) -> None:
     settings = load({"home": tmp_path / "home"}, environ={}).settings
     app = ArchonApp(Session(settings), first="health")
     async with app.run_test(size=(80, 24)) as pilot:
-        page = app.page
-        assert isinstance(page, HealthPage)
-        await until(pilot, lambda: len(page.list.rows) >= 5)
-        names = {row.name: row.word for row in page.list.rows.all}
+        shown = app.page
+        assert isinstance(shown, HealthPage)
+        await until(pilot, lambda: len(shown.list.rows) >= 5)
+        names = {row.name: row.word for row in shown.list.rows.all}
         assert names.items() >= {"log": "ok", "data disk": "ok", "process pool": "ok"}.items()
         assert names["object storage"] == "off"
         await pilot.press("enter")
-        assert page.focused is page.query_one("#detail")
+        assert shown.focused is shown.query_one("#detail")
         await pilot.press("escape")
-        assert page.focused is page.list
+        assert shown.focused is shown.list
     await app.session.close()
+
+
+async def test_agents_stand_on_health_and_cache_with_what_strangers_said_escaped(tmp_path: Path) -> None:
+    session = session_for(tmp_path / "home")
+    now = session.now()
+    status = member(
+        id="a[/b]\x1b[31m",
+        host="h\u202e",
+        at=now,
+        interval_s=600.0,
+        caches={"object": {"hits": 1, "misses": 3, "max_bytes": 10}},
+        last_errors=[{"at": now, "message": "bad\x1b]52;c;aGk=\x07 [bold]"}],
+    ).status
+    log = await session.log()
+    await log.publish(AGENT_STATUS, [OutgoingMessage(b"a", status.model_dump_json().encode())])
+    app = ArchonApp(session, first="health")
+    async with app.run_test(size=(160, 40)) as pilot:
+        health_page = page(pilot)
+        await until(pilot, lambda: any(row.kind == "agent" for row in health_page.list.rows.all))
+        health_page.list.move_to(len(health_page.list.rows) - 1)
+        await until(pilot, lambda: "\\x1b]52" in "".join(drawn(health_page.query_one("#detail"))))
+        text = "".join((*drawn(health_page.list), *drawn(health_page.query_one("#detail"))))
+        assert "a[/b]\\x1b[31m" in text
+        assert "h\\u202e" in text
+        assert text.isprintable()
+        await pilot.press("5")
+        await until(pilot, lambda: any(row.opened is None for row in page(pilot).list.rows.all))
+        text = "".join(drawn(page(pilot).list))
+        assert "a[/b]\\x1b[31m" in text
+        assert "1/4" in text
+        assert text.isprintable()
+    await session.close()
