@@ -237,7 +237,7 @@ def test_an_unexpected_error_shows_no_traceback_without_debug(agent: Agent, repo
 def test_sigterm_drains_and_ends_well(agent: Agent, repository: Path) -> None:
     agent.run("ingest", repository)
     process = subprocess.Popen(
-        agent.command("run", "--json"),
+        agent.command("run", "--no-http", "--json"),
         env=agent.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -256,7 +256,10 @@ def test_sigterm_drains_and_ends_well(agent: Agent, repository: Path) -> None:
 def test_a_second_reader_is_refused_by_name(agent: Agent, repository: Path) -> None:
     agent.run("ingest", repository)
     first = subprocess.Popen(
-        agent.command("run"), env=agent.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        agent.command("run", "--no-http"),
+        env=agent.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
         while not agent.json("results"):
@@ -276,7 +279,7 @@ def test_kill_9_midway_and_again_gives_the_same_results(agent: Agent, tmp_path: 
     agent.run("ingest", root, "--batch-size", "10")
     agent.run("results")
     process = subprocess.Popen(
-        agent.command("run"),
+        agent.command("run", "--no-http"),
         env=agent.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
