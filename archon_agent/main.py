@@ -21,6 +21,7 @@ COMMANDS = {
     "cache": "cache",
     "cost": "cost",
     "history": "history",
+    "selector": "selector",
     "doctor": "doctor",
     "schema": "schema",
     "config": "config",

@@ -50,6 +50,7 @@ from core.results.base import ResultSink
 from core.results.index import ResultsIndex
 from core.results.topic import TopicSink
 from core.retry import RetryPolicy
+from core.selection import new_selector
 from core.settings import Settings
 from core.since import SinceManifest
 from core.source import RemoteTarget as RemoteTarget  # parts of what `ingestion` takes
@@ -61,7 +62,6 @@ from core.storage.local import LocalStorageClient
 from core.strategies.base import PublishContext, Strategy
 from core.strategies.inline import InlineStrategy
 from core.strategies.object_storage import ObjectStorageStrategy, drain_warning
-from core.strategies.selector import RuleSelector
 from core.telemetry.cost import Usage, price
 from core.telemetry.cost_meter import CostMeter
 from core.telemetry.export import export
@@ -148,12 +148,16 @@ async def ingestion(
         await _warn_of_short_links(settings, log)
         scope = f"{log.name} {project}"
         manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
+        backends = backend_labels(settings, context)
+        selector = new_selector(settings, backends, source.preferred)
         rules = PublishRules(
             source=event_source(),
             batch_size=publish.batch_size,
             max_batch_bytes=limit,
             include_tests=publish.include_tests,
             force_reindex=target.force_reindex,
+            selector=selector.name,
+            selector_model=selector.model_id,
         )
         job = str(uuid.uuid4())
         meter = CostMeter("publish", project=project, job=job)
@@ -176,8 +180,8 @@ async def ingestion(
             overrides=target.overrides,
         )
         known = manifest if source.base is None else SinceManifest(manifest, source.base)
-        planner = Planner(context, strategies, RuleSelector(source.preferred), plan_rules, known)
-        observer = PublishObserver(job, project, source.kind, backend_labels(settings, context))
+        planner = Planner(context, strategies, selector, plan_rules, known)
+        observer = PublishObserver(job, project, source.kind, backends)
         if settings.history.enabled:
             observations = await stack.enter_async_context(open_history(settings))
             await stack.enter_async_context(observing(observer, observations))

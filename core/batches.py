@@ -14,7 +14,8 @@ from core.strategies.selector import Choice
 class PackedFile:
     """A file ready for the wire: its encoded form (None in a dry run), and what packing it again takes.
 
-    `pack_s` is how long packing took, `wanted` the strategy that another stood in for.
+    `pack_s` is how long packing took, `wanted` the strategy that another stood in for,
+    `scores` what a learned selector expected.
     """
 
     facts: FileFacts
@@ -26,6 +27,7 @@ class PackedFile:
     others: Sequence[Choice]
     pack_s: float = 0.0
     wanted: ContentStrategy | None = None
+    scores: tuple[tuple[ContentStrategy, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ class Planner:
         return self._strategies.keys()
 
     @property
+    def selector(self) -> Selector:
+        """What chooses among the feasible strategies."""
+        return self._selector
+
+    @property
     def selector_name(self) -> str:
         """What chooses among the feasible ones."""
         return self._selector.name
@@ -136,6 +141,12 @@ class Planner:
     def verdicts(self, facts: FileFacts) -> dict[ContentStrategy, Feasibility]:
         """Every configured strategy's verdict on a file."""
         return {name: strategy.feasible(facts, self._context) for name, strategy in self._strategies.items()}
+
+    def ruled(self, facts: FileFacts) -> ContentStrategy | None:
+        """What the rules choose for a file."""
+        wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
+        choices = self._selector.rules.rank(facts, self.verdicts(facts), wanted)
+        return choices[0].strategy if choices else None
 
     def reconsider(
         self, facts: FileFacts, *, encoded_size: int | None = None, unchanged: bool = False

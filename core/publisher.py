@@ -39,6 +39,7 @@ from core.progress import (
 )
 from core.repository.facts import FileFacts, Skip, SkipReason
 from core.safety.redact import redact
+from core.selection import said_of_choice
 from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary
@@ -84,6 +85,8 @@ class PublishRules:
     default_strategy: ContentStrategy = ContentStrategy.INLINE
     include_tests: bool = True
     force_reindex: bool = False
+    selector: str = "rules"
+    selector_model: str | None = None
 
 
 class Publisher:
@@ -214,6 +217,7 @@ class Publisher:
                 item.facts.checksum,
                 item.content,
                 item.choices[1:],
+                scores=item.choices[0].scores,
             )
             for item in planned
             if item.encoded is not None
@@ -264,6 +268,7 @@ class Publisher:
                 choices[index + 1 :],
                 seconds,
                 choices[0].strategy if index else None,
+                choices[0].scores,
             )
         self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
         self._summary.unreachable = self._summary.unreachable or unreachable
@@ -437,6 +442,7 @@ class Publisher:
                 total_content_size_bytes=sum(file.facts.size for file in files),
                 trace_id=span.trace_id,
                 span_id=span.span_id,
+                extra=said_of_choice(files, rules.selector, rules.selector_model),
             ),
             payload=PayloadV2(
                 project_name=self._context.project_name,

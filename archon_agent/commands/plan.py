@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
@@ -12,22 +13,29 @@ from archon_agent.running import run_async
 from archon_agent.target import with_target
 from core import units
 from core.events.common import ContentStrategy
+from core.safety.display import display
 from core.settings.operations import CostSettings
-from core.telemetry.cost import Usage, estimate, price, total, usd
+from core.telemetry.cost import Usage, estimate, expected, price, total, usd
 
 if TYPE_CHECKING:
-    from core.planner import PlannedFile
+    from core.planner import PlannedFile, Planner
 
 app = typer.Typer(add_completion=False, help="Show what an ingestion would publish, file by file.")
 LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
 @app.command()
-@with_settings("publish", "storage", "git", "log", "kafka", "cost")
+@with_settings("publish", "storage", "git", "log", "kafka", "cost", "selector")
 @with_target
 def plan(
     loaded: Loaded,
     target: Any,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="say for every file what was feasible and who chose")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="show what the rules and the learned model would choose")
+    ] = False,
     as_json: JsonFlag = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -38,8 +46,12 @@ def plan(
     document = run_async(lambda _stop: _plan(loaded, target))
     if as_json:
         console.print_json(document)
-    else:
-        _show(document)
+        return
+    _show(document)
+    if explain:
+        _explain(document)
+    if compare:
+        _compare(document)
 
 
 async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
@@ -59,6 +71,7 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
                 "reason": item.why,
                 "encoded_bytes": item.encoded_size,
                 "unchanged": item.unchanged,
+                **explained(item, job.planner),
             }
         )
 
@@ -69,6 +82,12 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
             **summary.to_json(),
             "max_message_bytes": job.rules.max_batch_bytes,
             "cost": estimated_cost(usage, loaded.settings.cost),
+            "selector": {
+                "name": job.planner.selector.name,
+                "model": job.planner.selector.model_id,
+                "reason": job.planner.selector.reason,
+            },
+            "compare": compared(files, loaded.settings.cost),
             "files": files,
         }
 
@@ -79,6 +98,67 @@ def estimated_cost(usage: dict[ContentStrategy, Usage], rates: CostSettings) -> 
         "by_strategy": {name: price(one, rates).to_json() for name, one in usage.items()},
         "total": price(total(usage.values()), rates).to_json(),
     }
+
+
+def explained(item: PlannedFile, planner: Planner) -> dict[str, Any]:
+    """Who chose a file's strategy and why not another; `rules` is what the rules choose."""
+    first = item.choices[0]
+    verdicts = planner.verdicts(item.facts)
+    return {
+        "selector": first.selector,
+        "confidence": first.confidence,
+        "expected_s": dict(first.scores),
+        "verdicts": {name: {"feasible": each.feasible, "why": each.why} for name, each in verdicts.items()},
+        "rules": planner.ruled(item.facts),
+    }
+
+
+def compared(files: list[dict[str, Any]], rates: CostSettings) -> dict[str, Any]:
+    """The plan against the rules' one: files that differ, and the difference expected in time and dollars.
+
+    `seconds` and the dollars are the plan's less the rules'; seconds only of files the model knows.
+    """
+    moved = [file for file in files if file["strategy"] != file["rules"] and not file["unchanged"]]
+    known = [file for file in moved if file["rules"] in file["expected_s"]]
+    seconds = sum(file["expected_s"][file["strategy"]] - file["expected_s"][file["rules"]] for file in known)
+
+    def usage(which: str) -> Usage:
+        return total(expected(ContentStrategy(file[which]), 1, file["size_bytes"] or 0) for file in moved)
+
+    chosen, ruled = price(usage("strategy"), rates), price(usage("rules"), rates)
+    return {
+        "files": len(moved),
+        "seconds": seconds if known else None,
+        "usd": sum(chosen.known.values()) - sum(ruled.known.values()),
+    }
+
+
+def _explain(document: dict[str, Any]) -> None:
+    for file in document["files"]:
+        console.out.print(Text(f"{display(file['path'])}: {file['strategy']}, chosen by {file['selector']}"))
+        for name, verdict in file["verdicts"].items():
+            mark = "✓" if verdict["feasible"] else "✗"
+            cost = file["expected_s"].get(name)
+            figure = "" if cost is None else f", expected {cost * 1000:.2f} ms"
+            console.out.print(Text(f"  {mark} {name}: {display(verdict['why'])}{figure}"))
+        if file["confidence"] is not None:
+            console.out.print(f"  confidence {file['confidence']:.0%}")
+
+
+def _compare(document: dict[str, Any]) -> None:
+    selector, difference = document["selector"], document["compare"]
+    if selector["model"] is None:
+        console.say(f"the rules choose: {selector['reason']}")
+        return
+    rows = [
+        (file["path"], file["rules"], file["strategy"])
+        for file in document["files"]
+        if file["rules"] != file["strategy"]
+    ]
+    console.out.print(console.table(("FILE", "RULES", f"MODEL {selector['model']}"), rows))
+    seconds, dollars = difference["seconds"], difference["usd"]
+    time = "–" if seconds is None else f"{seconds:+.2f} s"
+    console.out.print(f"{difference['files']:,} files differ: {time}, {dollars:+.6f} $")
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from core.settings.sections import (
     HistorySettings,
     LogSettings,
     PublishSettings,
+    SelectorSettings,
 )
 from core.settings.storage import CacheSettings, StorageSettings
 from core.settings.tui import TuiSettings
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = Field(default_factory=CacheSettings)
     git: GitSettings = Field(default_factory=GitSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    selector: SelectorSettings = Field(default_factory=SelectorSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)

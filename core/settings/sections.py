@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,6 +27,23 @@ class PublishSettings(Section):
     include_untracked: bool = option(
         False, "publish files Git does not track and does not ignore", flag="include-untracked"
     )
+
+
+class SelectorSettings(Section):
+    """Who chooses among the strategies that can carry a file, and what its choice is measured by."""
+
+    use: Literal["auto", "rules"] = option("auto", "auto is the learned selector where a model is active")
+    model: Path | None = option(None, "a model trained elsewhere; needs selector.digest")
+    digest: str | None = option(None, "SHA-256 that selector.model must have, in hex")
+    usd_per_hour: Annotated[float, Field(gt=0)] = option(
+        10.0, "dollars that an hour of publishing or fetching is worth: the rate between time and dollars"
+    )
+    failure_cost: Duration = option("60s", "time that a file which fails to arrive counts as")
+    explore: Annotated[float, Field(ge=0, le=0.5)] = option(
+        0.0, "share of files, 0 to 0.5, that go by another strategy so that the history learns of it"
+    )
+    seed: int = option(0, "which files those are")
+    min_files: Positive = option(200, "fewest observations of a strategy at a backend to learn from")
 
 
 class HistorySettings(Section):

@@ -13,16 +13,30 @@ from core.strategies.base import Feasibility
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A strategy to try, and why it and not another."""
+    """A strategy to try, and why it and not another.
+
+    `scores` are the expected costs of the feasible strategies in seconds, `confidence` (0 to 1) that of
+    the choice; only a learned selector has them.
+    """
 
     strategy: ContentStrategy
     why: str
+    selector: str = "rules"
+    scores: tuple[tuple[ContentStrategy, float], ...] = ()
+    confidence: float | None = None
 
 
 class Selector(Protocol):
     """Ranks the feasible strategies of a file."""
 
     name: str
+    model_id: str | None
+    reason: str | None
+
+    @property
+    def rules(self) -> RuleSelector:
+        """The rules it falls back to."""
+        ...
 
     def rank(
         self,
@@ -41,10 +55,18 @@ class RuleSelector:
     """
 
     name = "rules"
+    model_id: str | None = None
 
-    def __init__(self, preferred: ContentStrategy | None = None) -> None:
+    def __init__(self, preferred: ContentStrategy | None = None, *, reason: str | None = None) -> None:
+        """`reason` is why the rules choose and no model."""
+        self.reason = reason
         order = (ContentStrategy.INLINE, ContentStrategy.GIT_REFERENCE, ContentStrategy.OBJECT_STORAGE)
         self._order = sorted(order, key=lambda name: name is not preferred)
+
+    @property
+    def rules(self) -> RuleSelector:
+        """Itself."""
+        return self
 
     def rank(
         self,

@@ -1,0 +1,133 @@
+"""Which of the feasible strategies carries a file: the cheapest as the history tells it, where it is sure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from core.events.common import ContentStrategy
+from core.repository.facts import FileFacts
+from core.safety.path import to_bytes
+from core.strategies.base import Feasibility
+from core.strategies.model import Expected, Model, Node, compiled, expect, features_of, tree_key
+from core.strategies.selector import Choice, RuleSelector
+
+MARGIN: Final = 0.10
+"""Share by which the model's choice must be expected cheaper than the rules' to be preferred."""
+
+CERTAINTY: Final = 1.64
+"""Standard errors by which it must be: 95 % one-sided."""
+
+BUDGET_S: Final = 20e-6
+WARM_UP_FILES: Final = 1000
+
+
+class LearnedSelector:
+    """Ranks by expected total cost; the rules' order stands wherever the model has no better knowledge."""
+
+    name = "learned"
+    reason: str | None = None
+
+    def __init__(
+        self,
+        model: Model,
+        backends: Mapping[ContentStrategy, str],
+        rules: RuleSelector,
+        *,
+        explore: float = 0.0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`backends` are the labels that the history knows the strategies' backends by. `explore` is the
+        share of files, picked by `seed`, that go by another feasible strategy than the best.
+        """
+        self.model_id: str | None = model.id
+        self.rules = rules
+        self._explore = explore
+        self._seed = seed.to_bytes(8, signed=True)
+        self._clock = clock
+        trees = compiled(model)
+        self._trees: dict[ContentStrategy, Node] = {
+            strategy: trees[key]
+            for strategy, backend in backends.items()
+            if (key := tree_key(strategy, backend)) in trees
+        }
+        self._spent_s = 0.0
+        self._files = 0
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether predicting took more than `BUDGET_S` a file so far."""
+        return self._files >= WARM_UP_FILES and self._spent_s > BUDGET_S * self._files
+
+    def rank(
+        self,
+        facts: FileFacts,
+        verdicts: Mapping[ContentStrategy, Feasibility],
+        wanted: ContentStrategy | None,
+    ) -> Sequence[Choice]:
+        ruled = self.rules.rank(facts, verdicts, wanted)
+        if wanted is not None or len(ruled) < 2:
+            return ruled
+        if self.too_slow:
+            return _by_rules(ruled, f"predicting takes over {BUDGET_S * 1e6:.0f} µs a file")
+        started = self._clock()
+        features = features_of(facts.size, facts.encoding)
+        expected: dict[ContentStrategy, Expected] = {}
+        for choice in ruled:
+            tree = self._trees.get(choice.strategy)
+            if tree is None:
+                return _by_rules(ruled, f"too little history of {choice.strategy} at this backend")
+            expected[choice.strategy] = expect(tree, features)
+        self._files += 1
+        self._spent_s += self._clock() - started
+        return self._chosen(facts, ruled, expected)
+
+    def _chosen(
+        self, facts: FileFacts, ruled: Sequence[Choice], expected: Mapping[ContentStrategy, Expected]
+    ) -> Sequence[Choice]:
+        order = sorted(ruled, key=lambda choice: expected[choice.strategy].cost_s)
+        scores = tuple((choice.strategy, expected[choice.strategy].cost_s) for choice in order)
+        best, first = expected[order[0].strategy], expected[ruled[0].strategy]
+        gain = first.cost_s - best.cost_s
+        error = math.hypot(first.error_s, best.error_s)
+        confidence = round(0.5 * (1 + math.erf(gain / (error * math.sqrt(2)))) if error else 1.0, 3)
+        if order[0] is ruled[0]:
+            why = f"model {self.model_id} agrees: {_costs(scores)}"
+            order = list(ruled)
+        elif gain < MARGIN * first.cost_s or gain < CERTAINTY * error:
+            why = f"rules, the model's margin is low: {_costs(scores)}"
+            order = list(ruled)
+        else:
+            why = f"model {self.model_id}: {_costs(scores)}"
+        if self._explores(facts):
+            order = order[1:] + order[:1]
+            why = f"explored instead of {order[-1].strategy}"
+        return [
+            replace(
+                choice,
+                why=f"{choice.why}; {why}",
+                selector=self.name,
+                scores=scores,
+                confidence=confidence,
+            )
+            for choice in order
+        ]
+
+    def _explores(self, facts: FileFacts) -> bool:
+        if not self._explore:
+            return False
+        draw = hashlib.blake2b(to_bytes(facts.path), key=self._seed, digest_size=4).digest()
+        return int.from_bytes(draw) < self._explore * 2**32
+
+
+def _by_rules(ruled: Sequence[Choice], why: str) -> list[Choice]:
+    return [replace(choice, why=f"{choice.why}; rules: {why}") for choice in ruled]
+
+
+def _costs(scores: Sequence[tuple[ContentStrategy, float]]) -> str:
+    return " < ".join(f"{strategy} {cost * 1000:.3g} ms" for strategy, cost in scores)
