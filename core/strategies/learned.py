@@ -40,10 +40,11 @@ class LearnedSelector:
         *,
         explore: float = 0.0,
         seed: int = 0,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """`backends` are the labels that the history knows the strategies' backends by. `explore` is the
-        share of files, picked by `seed`, that go by another feasible strategy than the best.
+        share of files, picked by `seed`, that go by another feasible strategy than the best. `clock` is of
+        CPU time: a busy machine must not count against the model.
         """
         self.model_id: str | None = model.id
         self.rules = rules

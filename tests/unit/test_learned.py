@@ -108,7 +108,7 @@ def test_a_bounded_seeded_share_is_explored() -> None:
     paths = [f"{number}.py" for number in range(2000)]
 
     def explored(seed: int) -> set[str]:
-        it = selector(CHEAP_STORAGE, explore=0.1, seed=seed)
+        it = selector(CHEAP_STORAGE, explore=0.1, seed=seed, clock=lambda: 0.0)
         return {path for path in paths if it.rank(facts(path=path), ALL, None)[0].strategy is not OBJECT}
 
     assert 140 < len(explored(1)) < 260
