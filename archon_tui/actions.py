@@ -147,7 +147,7 @@ def with_keys(keys: Mapping[str, str], actions: Sequence[Action] = ACTIONS) -> t
     unknown = sorted(set(keys) - {action.id for action in actions})
     if unknown:
         raise ConfigurationError(
-            f"[tui.keys]: there is no action {unknown[0]}", hint="docs/dashboard.md lists them"
+            f"[tui.keys]: there is no action {unknown[0]}", hint="docs/dashboard-keys.md lists them"
         )
     bound = tuple(
         replace(action, keys=keys[action.id]) if action.id in keys else action for action in actions

@@ -8,6 +8,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from archon_agent import openapi
+from archon_tui import reference
 from core.events.schema import documents
 from core.fallbacks import table
 from core.settings.model import options
@@ -25,6 +26,7 @@ def generated() -> dict[Path, str]:
         )
         for name, document in documents().items()
     }
+    files[Path("docs/dashboard-keys.md")] = reference.markdown()
     files[Path("docs/configuration.md")] = _configuration()
     files[Path("docs/fallbacks.md")] = _fallbacks()
     files[Path("docs/openapi.json")] = _json(openapi.document())
