@@ -232,6 +232,7 @@ def evaluate(
 
     Judged are the files that the rest knows under at least two strategies; a file is known again by its
     project, extension, encoding and exact size. Costs are means of what was measured, nothing is modelled.
+    `clock` is of CPU time.
     """
     cut = int(len(history) * (1 - HELD_OUT))
     model = train(history[:cut], money)

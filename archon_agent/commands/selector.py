@@ -33,7 +33,7 @@ def train(loaded: Loaded, as_json: JsonFlag = False) -> None:
     from core.selection import activate
 
     history, money = _history(loaded)
-    judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.perf_counter)
+    judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.thread_time)
     model = training.train(history, money, metrics=judged.to_json())
     refused = judged.verdict
     path = None if refused else activate(model, loaded.settings)
@@ -54,7 +54,7 @@ def evaluate(loaded: Loaded, as_json: JsonFlag = False) -> None:
     from core import training
 
     history, money = _history(loaded)
-    judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.perf_counter)
+    judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.thread_time)
     if as_json:
         console.print_json(judged.to_json())
     else:
