@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -88,24 +89,27 @@ class UrlPolicy:
         that is an address which may not be connected to.
         """
         parts = _split(url)
-        shown = _show(url)
-        if parts.scheme not in self.schemes:
-            allowed = ", ".join(sorted(self.schemes))
-            raise UnsafeInput(f"{shown} is not allowed: only {allowed}")
-        if "@" in parts.netloc:
-            raise UnsafeInput(f"{shown} is not allowed: it carries a user name or password")
-        if parts.fragment or "#" in url:
-            raise UnsafeInput(f"{shown} is not allowed: it has a fragment")
-        if _DOT_SEGMENT.search(unquote(parts.path)):
-            raise UnsafeInput(f"{shown} is not allowed: its path has dot segments")
+        if problem := self._problem(parts):
+            raise UnsafeInput(f"{_show(url)} is not allowed: {problem}")
         if self.prefixes is not None and not any(_within(parts, prefix) for prefix in self.prefixes):
             raise UnsafeInput(
-                f"{shown} is not on the list of allowed origins",
+                f"{_show(url)} is not on the list of allowed origins",
                 hint="allowed: " + (", ".join(self.prefixes) or "none is configured"),
             )
         if (address := _literal(parts.hostname or "")) is not None:
             self.check_address(address, parts.hostname or "")
         return parts
+
+    def _problem(self, parts: SplitResult) -> str | None:
+        if parts.scheme not in self.schemes:
+            return f"only {', '.join(sorted(self.schemes))}"
+        if "@" in parts.netloc:
+            return "it carries a user name or password"
+        if parts.fragment:
+            return "it has a fragment"
+        if _DOT_SEGMENT.search(unquote(parts.path)):
+            return "its path has dot segments"
+        return None
 
     def check_address(self, address: str | Address, host: str = "") -> None:
         """Raise UnsafeInput unless `address` is public or in one of `networks`.
@@ -153,7 +157,7 @@ def origin_of(url: str) -> str:
 def _split(url: str) -> SplitResult:
     if len(url) > URL_LIMIT:
         raise UnsafeInput(f"{_show(url[:80])} is longer than {URL_LIMIT} characters")
-    if not _PLAIN.fullmatch(url) or "\\" in url:
+    if not _PLAIN.fullmatch(url) or "\\" in url or url.endswith("#"):
         raise UnsafeInput(f"{_show(url)} is not a URL: it has characters that must be encoded")
     try:
         parts = urlsplit(url)
@@ -176,13 +180,18 @@ def _port(parts: SplitResult) -> int | None:
 
 
 def _within(parts: SplitResult, prefix: str) -> bool:
-    allowed = urlsplit(prefix)
+    allowed = _prefix(prefix)
     same_origin = (parts.scheme, parts.hostname, _port(parts)) == (
         allowed.scheme,
         allowed.hostname,
         _port(allowed),
     )
     return same_origin and parts.path.startswith(allowed.path or "/")
+
+
+@lru_cache(maxsize=64)
+def _prefix(prefix: str) -> SplitResult:
+    return urlsplit(prefix)
 
 
 def _literal(host: str) -> Address | None:

@@ -99,10 +99,10 @@ async def requesting(
 
     Raises `Refused` for any other status, `BackendUnavailable` where the connection fails or breaks off.
     """
-    host = URL(url, encoded=True).host or ""
+    target = URL(url, encoded=True)
     try:
         async with session.request(
-            method, URL(url, encoded=True), headers=headers, data=content, allow_redirects=False
+            method, target, headers=headers, data=content, allow_redirects=False
         ) as response:
             if response.status not in {200, 204}:
                 raise await _refused(response)
@@ -112,7 +112,7 @@ async def requesting(
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         said = str(error) or type(error).__name__
         raise BackendUnavailable(
-            f"the connection to {display(host)} failed: {display(redact(said))}"
+            f"the connection to {display(target.host or '')} failed: {display(redact(said))}"
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -53,8 +53,13 @@ class MultipartUpload:
         limit = asyncio.Semaphore(PARTS_IN_FLIGHT)
         sending: list[asyncio.Task[dict[str, Any]]] = []
         try:
-            async for number, part in _parts(source, size, checksum):
-                await limit.acquire()
+            parts = _parts(source, size, checksum)
+            while True:
+                await limit.acquire()  # before reading: what waits would be held in memory
+                item = await anext(parts, None)
+                if item is None:
+                    break
+                number, part = item
                 task = asyncio.create_task(self._send_part(target, number, part))
                 task.add_done_callback(lambda _: limit.release())
                 sending.append(task)
@@ -79,7 +84,7 @@ class MultipartUpload:
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
 
-async def _parts(source: BinaryIO, size: int, checksum: str) -> AsyncIterator[tuple[int, bytes]]:
+async def _parts(source: BinaryIO, size: int, checksum: str) -> AsyncGenerator[tuple[int, bytes], None]:
     """Numbered parts of `source`; raises `ContentChanged` at the end unless it was what was expected."""
     part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
     digest = hashlib.sha256()
