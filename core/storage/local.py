@@ -15,6 +15,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import aiofiles
+
 from core.errors import BackendUnavailable, ContentChanged, ContentMissing
 from core.events.v2 import ObjectStorageConfig
 from core.safety.path import check_relative_path, open_confined
@@ -75,10 +77,10 @@ class LocalStorageClient:
     @asynccontextmanager
     async def download(self, key: str) -> AsyncGenerator[AsyncGenerator[bytes, None], None]:
         descriptor = await asyncio.to_thread(self._open, key)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        async with aiofiles.open(descriptor, "rb", buffering=0) as file:
 
             async def blocks() -> AsyncGenerator[bytes, None]:
-                while block := await asyncio.to_thread(file.read, _BLOCK):
+                while block := await file.read(_BLOCK):
                     yield block
 
             yield blocks()
