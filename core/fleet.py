@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 5.0
 STALE_AFTER_INTERVALS = 3
 ERRORS_KEPT = 5
+# An agent that ends does not wait longer for a log that is gone.
+GOODBYE_S = 5.0
 _RATE_WINDOW_S = 60.0
 
 # What a source's cache is called everywhere else.
@@ -193,7 +195,9 @@ async def reporting(
     finally:
         task.cancel()
         await asyncio.wait({task})
-        await speak(None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await speak(None)
 
 
 async def read_fleet(
