@@ -14,9 +14,9 @@ from archon_tui.rows import SLICE_S
 from archon_tui.session import Chosen, Session
 from core import units
 from core.assembly import Ingestion, ingestion
+from core.dry_run import DryRun
 from core.errors import ArchonError
 from core.events.common import ContentStrategy
-from core.publisher import DryRun
 from core.repository.facts import Skip
 from core.safety.redact import redact
 from core.settings import Settings

@@ -47,7 +47,7 @@ def ingest(
 
 async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -> IngestSummary:
     from core.assembly import ingestion
-    from core.publisher import dry_run
+    from core.dry_run import dry_run
 
     with console.progress("ingest") as listener:
         async with ingestion(loaded.settings, target, listener=listener) as job:

@@ -56,7 +56,7 @@ def plan(
 
 async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
     from core.assembly import ingestion
-    from core.publisher import dry_run
+    from core.dry_run import dry_run
 
     files: list[dict[str, Any]] = []
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core.assembly import consuming, ingestion, open_index, open_log
+from core.dry_run import dry_run
 from core.errors import UsageError
 from core.events.codec import decode_request
 from core.events.common import ContentStrategy
@@ -22,7 +23,6 @@ from core.fetchers.resolver import git_blob_id
 from core.git.errors import UnknownRef
 from core.planner import PlannedFile
 from core.progress import FallbackUsed, FileResolved, RunEvent
-from core.publisher import dry_run
 from core.repository.facts import SkipReason
 from core.settings import Settings, load
 from core.source import RemoteTarget, Target

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from core.assembly import ingestion, open_log
+from core.dry_run import dry_run
 from core.errors import BackendUnavailable, MessageTooLarge, UsageError
 from core.events.codec import decode_content, decode_request
 from core.events.request import IndexRequest
@@ -18,7 +19,6 @@ from core.log.base import OutgoingMessage, Position, PublishFailure
 from core.log.embedded import EmbeddedLog
 from core.planner import PlannedFile
 from core.progress import BatchPublished, BatchRefused, FallbackUsed, FilesDeleted, FileSkipped, RunEvent
-from core.publisher import dry_run
 from core.settings import Settings, load
 from core.source import Target
 from core.summary import IngestSummary

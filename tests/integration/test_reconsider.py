@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from core.assembly import ingestion
+from core.dry_run import DryRun
 from core.events.common import ContentStrategy
 from core.planner import PlanItem, PlannedFile
-from core.publisher import DryRun
 from core.repository.facts import FileFacts, Skip
 from core.settings import Settings, load
 from core.source import Target
