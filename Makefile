@@ -4,7 +4,7 @@ REPO ?= .
 BIN := .venv/bin
 UV ?= uv
 
-.PHONY: help demo test lint bench docs lock clean
+.PHONY: screenshots help demo test lint bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,9 @@ docs: .venv/runtime.stamp ## regenerate the documents that come from code
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock"
+
+screenshots: .venv/dev.stamp ## drive the dashboard and draw every screen again
+	$(BIN)/python -m tests.tui.screenshots
 
 lock: ## resolve the dependencies again and write requirements/*.txt
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt

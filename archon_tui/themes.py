@@ -27,5 +27,15 @@ SAFE = Theme(
 )
 
 # What a theme that says nothing about strategies gets.
-DARK = {"strategy-inline": "#6CA6FF", "strategy-storage": "#4FD6D6", "strategy-git": "#E07BE0"}
-LIGHT = {"strategy-inline": "#1F4FB8", "strategy-storage": "#00707A", "strategy-git": "#9A1F9A"}
+DARK = {
+    "strategy-inline": "#6CA6FF",
+    "strategy-storage": "#4FD6D6",
+    "strategy-git": "#E07BE0",
+    "paint-dim": "#8C929C",
+}
+LIGHT = {
+    "strategy-inline": "#1F4FB8",
+    "strategy-storage": "#00707A",
+    "strategy-git": "#9A1F9A",
+    "paint-dim": "#5F646C",
+}

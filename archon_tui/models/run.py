@@ -235,13 +235,12 @@ class RunModel:
             ("pack", counts["packed"], counts["packed"] if whole else wanted, True),
         ]
         uploads = self.planned.get(ContentStrategy.OBJECT_STORAGE, 0)
-        if uploads or counts["uploads"]:
-            figures.append(
-                ("upload", counts["uploads"], counts["uploads"] if whole else uploads or None, True)
-            )
+        if uploads or counts["stored"]:
+            figures.append(("upload", counts["stored"], counts["stored"] if whole else uploads or None, True))
         figures.append(("publish", counts["published"], wanted, True))
         if self.consumes:
-            expected = counts["published"]
+            # What waited in the log from before is drained too.
+            expected = max(counts["published"], counts["received"])
             figures.append(("consume", counts["received"], expected or None, whole))
             figures.append(("generate", self.done, expected or None, whole))
         return figures
