@@ -44,7 +44,10 @@ PUBLISHER: Final[Mapping[ContentStrategy, StandIns[ContentStrategy]]] = {
     ContentStrategy.GIT_REFERENCE: StandIns(
         (ContentStrategy.INLINE, ContentStrategy.OBJECT_STORAGE),
         _SKIP,
-        (("the remote is unknown or lacks the commit, or the file is not committed", "told by the plan"),),
+        (
+            ("the remote is unknown or lacks the commit, or the file is not committed", "told by the plan"),
+            ("the host cannot be reached, or refuses the credentials", "asked once in a run"),
+        ),
     ),
     ContentStrategy.INLINE: StandIns(
         (ContentStrategy.GIT_REFERENCE, ContentStrategy.OBJECT_STORAGE),
