@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     """Run everything and write docs/performance/kafka.md."""
     with tempfile.TemporaryDirectory(prefix="archon-bench-") as scratch:
         work = Path(scratch)
-        with _broker(arguments, work) as (name, servers):
+        with broker(arguments, work) as (name, servers):
             messages = asyncio.run(_capture(servers, work))
             rows = [*_publish(servers, messages), *_consume(servers, messages), _ingest(servers, work)]
             rows.append(_memory(servers, work))
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _broker(arguments: list[str], work: Path) -> Iterator[tuple[str, str]]:
+def broker(arguments: list[str], work: Path) -> Iterator[tuple[str, str]]:
     if arguments:
         yield arguments[0], arguments[0]
         return
@@ -82,7 +82,7 @@ def _settings(servers: str, **more: Any) -> KafkaSettings:
 async def _capture(servers: str, work: Path) -> Path:
     """Ingest the corpus once; the messages as they stand in the topic, in a file."""
     source = corpus.make(work / "corpus", FILES)
-    async with ingestion(_home(servers, work / "capture"), Target(source)) as job:
+    async with ingestion(home_settings(servers, work / "capture"), Target(source)) as job:
         await job.publisher.publish(job.planner.stream())
     async with KafkaLog(_settings(servers)) as log:
         taken: list[Message] = [
@@ -93,7 +93,7 @@ async def _capture(servers: str, work: Path) -> Path:
     return file
 
 
-def _home(servers: str, home: Path) -> Any:
+def home_settings(servers: str, home: Path) -> Any:
     flags = {"home": home, "kafka.servers": servers, "kafka.create_topics": True}
     return load({**flags, "kafka.partitions": PARTITIONS}, environ={}).settings
 
@@ -372,7 +372,7 @@ async def _run_child(task: str, way: str, servers: str, arguments: list[str]) ->
     if task == "ingest":
         source, home = map(Path, arguments)
         started = time.perf_counter()
-        async with ingestion(_home(servers, home), Target(source, force_reindex=True)) as job:
+        async with ingestion(home_settings(servers, home), Target(source, force_reindex=True)) as job:
             await job.publisher.publish(job.planner.stream())
         measure.report_child(time.perf_counter() - started)
         return

@@ -14,6 +14,7 @@ from core.fallbacks import table
 from core.settings.model import options
 from core.telemetry.metrics import Metrics
 from deploy.grafana.dashboards import DASHBOARDS
+from tests.cost_page import cost_page
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +32,7 @@ def generated() -> dict[Path, str]:
     files[Path("docs/fallbacks.md")] = _fallbacks()
     files[Path("docs/openapi.json")] = _json(openapi.document())
     files[Path("docs/operations/metrics.md")] = _metrics()
+    files[Path("docs/operations/cost.md")] = cost_page()
     for name, dashboard in DASHBOARDS.items():
         files[Path("deploy/grafana/dashboards") / f"{name}.json"] = _json(dashboard.to_json())
     return files

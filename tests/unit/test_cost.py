@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from core.events.common import ContentStrategy
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Usage, expected, price, total, usd
+from tests.cost_page import BUDGET_USD, FILES, usages
 
 RATES = CostSettings()
 MB = 10**6
@@ -67,10 +68,10 @@ def test_rates_are_settings() -> None:
 
 
 amounts = st.integers(0, 10**15)
-usages = st.builds(Usage, amounts, amounts, amounts, amounts, st.integers(0, 10**9).map(float))
+any_usage = st.builds(Usage, amounts, amounts, amounts, amounts, st.integers(0, 10**9).map(float))
 
 
-@given(usages, usages)
+@given(any_usage, any_usage)
 def test_the_price_of_a_sum_is_the_sum_of_the_prices(one: Usage, other: Usage) -> None:
     both = price(total([one, other]), RATES)
     apart = [price(one, RATES), price(other, RATES)]
@@ -90,3 +91,8 @@ def test_the_price_of_a_sum_is_the_sum_of_the_prices(one: Usage, other: Usage) -
 )
 def test_dollars_for_people(amount: float | None, text: str) -> None:
     assert usd(amount) == text
+
+
+def test_a_typical_repository_stays_far_below_its_budget() -> None:
+    months = [price(usage, RATES).first_month for usage in usages(FILES).values()]
+    assert all(month is not None and month < BUDGET_USD / 10 for month in months)
