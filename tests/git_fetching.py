@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -50,6 +51,7 @@ async def fetching(
     providers: SecretProviders | None = None,
     known_hosts: Path | None = None,
     ca_file: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
     attempts: int = 1,
     max_file_bytes: int = 64 * MIB,
     lfs: bool = False,
@@ -60,7 +62,10 @@ async def fetching(
     cache.open()
     sessions = HttpSessions(policy, context=tls_context(ca_file))
     resolver = CredentialResolver(
-        credentials or {}, providers or default_providers(secrets or {}), known_hosts=known_hosts
+        credentials or {},
+        providers or default_providers(secrets or {}),
+        known_hosts=known_hosts,
+        clock=clock,
     )
     hosts = GitHosts(policy, sessions, resolver)
     fetcher = GitContentFetcher(

@@ -42,7 +42,8 @@ class SecretProviders:
         if not colon or not locator or provider is None:
             known = ", ".join(f"{name}:…" for name in sorted(self._providers))
             raise ConfigurationError(
-                f"{display(redact(reference), 120)} is not a credential reference", hint=f"known are {known}"
+                f"{display(redact(reference), 120)!r} is not a credential reference",
+                hint=f"known are {known}",
             )
         return await provider.read(locator)
 
@@ -75,7 +76,7 @@ class FileSecrets:
             raise ConfigurationError(
                 f"the credential file {shown} cannot be read: {error.strerror}"
             ) from None
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(f"the credential file {shown} is not a regular file")
@@ -85,7 +86,9 @@ class FileSecrets:
                     f"the credential file {shown} can be read by others (mode {mode:04o})",
                     hint="chmod 600 it",
                 )
-            content = file.read(LARGEST_SECRET + 1)
+            content = os.read(descriptor, LARGEST_SECRET + 1)
+        finally:
+            os.close(descriptor)
         try:
             text = content.decode()
         except UnicodeDecodeError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 import paramiko
+from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException, SSHException
 
 from core.errors import AccessDenied, ConfigurationError
@@ -98,14 +99,14 @@ def _pinned_keys(path: Path, url: GitUrl) -> dict[str, paramiko.PKey]:
     """The keys pinned for a host, by type. Names in the file are exact or hashed, not patterns."""
     try:
         lines = path.read_text().splitlines()
+        if any(line.lstrip().startswith("@") for line in lines):
+            raise ConfigurationError(
+                f"{path} has @cert-authority or @revoked lines, which are not understood",
+                hint="pin the keys themselves, and leave revoked ones out",
+            )
         hosts = paramiko.HostKeys(str(path))
-    except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
+    except (OSError, UnicodeDecodeError, InvalidHostKey) as error:
         raise ConfigurationError(f"the file of SSH host keys {path} cannot be read: {error}") from None
-    if any(line.lstrip().startswith("@") for line in lines):
-        raise ConfigurationError(
-            f"{path} has @cert-authority or @revoked lines, which are not understood",
-            hint="pin the keys themselves, and leave revoked ones out",
-        )
     name = url.host if url.port == DEFAULT_PORTS["ssh"] else f"[{url.host}]:{url.port}"
     found = hosts.lookup(name)
     if not found:

@@ -47,7 +47,9 @@ class SshServer:
     `accept_version` lets the client ask for protocol v2, which hosts with a default sshd_config do not.
     """
 
-    def __init__(self, directory: Path, root: Path, *, accept_version: bool = True) -> None:
+    def __init__(
+        self, directory: Path, root: Path, *, accept_version: bool = True, kind: str = "ed25519"
+    ) -> None:
         self.root = root
         self.port = free_port()
         self.user = getpass.getuser()
@@ -55,9 +57,7 @@ class SshServer:
         self._accept_version = accept_version
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("host", "client", "stranger"):
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True
-            )
+            subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", directory / name], check=True)
         self.key = (directory / "client").read_text()
         self.stranger = (directory / "stranger").read_text()
 
