@@ -14,6 +14,10 @@ ENVIRONMENT = {
     "HOME": "/nonexistent",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
+    "GIT_AUTHOR_NAME": "T",
+    "GIT_AUTHOR_EMAIL": "t@example.com",
+    "GIT_COMMITTER_NAME": "T",
+    "GIT_COMMITTER_EMAIL": "t@example.com",
 }
 
 
@@ -109,6 +113,18 @@ class BareRepository:
                     else (b"100644", content)
                 )
                 yield b"M " + mode + b" inline " + name + b"data %d\n" % len(data) + data + b"\n"
+
+    def write(self, kind: str, content: bytes) -> str:
+        """Store an object as it is, however malformed; its id."""
+        done = subprocess.run(
+            ["git", "hash-object", "-w", "--literally", "-t", kind, "--stdin"],
+            cwd=self.path,
+            env=ENVIRONMENT,
+            input=content,
+            capture_output=True,
+            check=True,
+        )
+        return done.stdout.decode().strip()
 
     def blob(self, path: str, commit: str = "main") -> str:
         """The object id of `path` in `commit`."""

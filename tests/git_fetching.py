@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -52,6 +52,7 @@ async def fetching(
     known_hosts: Path | None = None,
     ca_file: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[object]] = at_once,
     attempts: int = 1,
     max_file_bytes: int = 64 * MIB,
     lfs: bool = False,
@@ -72,7 +73,7 @@ async def fetching(
         cache,
         hosts,
         limits=limits,
-        retry=RetryPolicy(attempts, limits.deadline_s, sleep=at_once),
+        retry=RetryPolicy(attempts, limits.deadline_s, sleep=sleep),
         lfs=LfsClient(sessions, max_file_bytes) if lfs else None,
     )
     try:

@@ -18,9 +18,10 @@ from dulwich.object_format import get_object_format
 
 from core.cache.counters import CacheStats, Counters
 from core.cache.index import CacheIndex, NoRoom, open_index
-from core.errors import ArchonError, BackendUnavailable, ContentTooLarge
+from core.errors import ArchonError, BackendUnavailable
 from core.git.clone_shelf import COMMITS, PACKS, CloneShelf
 from core.git.commit_list import CommitLists
+from core.git.errors import CloneTooLarge
 from core.git.packs import PackStore
 from core.safety.git_url import GitUrl
 
@@ -62,7 +63,7 @@ class Growth:
         self._tokens: list[str] = []
 
     def grow(self, size: int) -> None:
-        """Make room for `size` more bytes. Raises `ContentTooLarge` or `BackendUnavailable`."""
+        """Make room for `size` more bytes. Raises `CloneTooLarge` or `BackendUnavailable`."""
         self._used += size
         if self._used <= self._reserved:
             return
@@ -213,13 +214,13 @@ class CloneCache:
         return CloneCheckup(clones, size, corrupt)
 
     def reserve(self, token: str, key: str, size: int) -> None:
-        """Promise bytes to a clone, evicting others. Raises `ContentTooLarge` or `BackendUnavailable`."""
+        """Promise bytes to a clone, evicting others. Raises `CloneTooLarge` or `BackendUnavailable`."""
         try:
             evicted = self.index.reserve(token, key, size, lambda: None)
         except NoRoom as error:
             hint = "see git.clone_cache_max_size_gb"
             if error.cause == "too_large":
-                raise ContentTooLarge(f"the clone cache has {error}", hint=hint) from None
+                raise CloneTooLarge(f"the clone cache is too small: {error}", hint=hint) from None
             raise BackendUnavailable(f"the clone cache has {error}", hint=hint) from None
         if evicted:
             self.count("evictions", evicted)

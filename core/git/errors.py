@@ -60,6 +60,12 @@ class LfsPointer(PermanentError):
     reason = "lfs_pointer"
 
 
+class CloneTooLarge(PermanentError):
+    """What is asked of a repository does not fit into the whole clone cache."""
+
+    reason = "clone_too_large"
+
+
 class HostKeyMismatch(AccessDenied):
     """An SSH host did not prove the key that is pinned for it."""
 

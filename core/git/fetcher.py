@@ -104,12 +104,9 @@ class GitContentFetcher:
 
         return (await self._exchange(grant, session, lambda session, _: work(session)))[0]
 
-    async def in_clone(self, source: GitSource, work: Callable[[FetchSession, Clone], T]) -> T:
+    async def in_clone(self, source: GitSource, work: Callable[[FetchSession], T]) -> T:
         """The answer of `work`, which brings objects into the clone of `source`."""
-        grant = self._grant(source)
-        with ExitStack() as stack:
-            clone = await self._in_thread(lambda: stack.enter_context(self._use(grant, source)))
-            return (await self._in_session(clone, grant, lambda session, _: work(session, clone)))[0]
+        return (await self._in_session(self._grant(source), source, work))[0]
 
     def hold(self, source: GitSource) -> AbstractContextManager[Clone]:
         """The clone of `source`, kept from eviction while the context lasts; blocking, but briefly."""
@@ -182,10 +179,10 @@ class GitContentFetcher:
 
     async def _fetch_files(self, clone: Clone, grant: Grant, source: GitSource) -> CommitFiles:
         async def work() -> CommitFiles:
-            files, _, _ = await self._in_session(
-                clone, grant, lambda session, _: session.files(source.commit, source.branch)
+            answer = await self._in_session(
+                grant, source, lambda session: session.files(source.commit, source.branch)
             )
-            return files
+            return answer[0]
 
         found = await self._flight.run((clone.key, source.commit), work)
         assert isinstance(found, CommitFiles)  # noqa: S101 - the flight's key names its type
@@ -219,7 +216,7 @@ class GitContentFetcher:
         async def work() -> _Landed:
             try:
                 answer = await self._in_session(
-                    clone, grant, lambda session, _: session.blobs(group, source.commit, source.branch)
+                    grant, source, lambda session: session.blobs(group, source.commit, source.branch)
                 )
                 return _Landed(*answer)
             finally:
@@ -252,13 +249,17 @@ class GitContentFetcher:
             batch.replace_pointer(pointer, content)
 
     async def _in_session(
-        self, clone: Clone, grant: Grant, work: Callable[[FetchSession, Login], T]
+        self, grant: Grant, source: GitSource, work: Callable[[FetchSession], T]
     ) -> tuple[T, int, int]:
-        def session(login: Login) -> FetchSession:
+        def opened(login: Login) -> FetchSession:
             remote = self.hosts.remote(grant, login)
-            return FetchSession(clone, remote, self.hosts.policy, self._limits)
+            return FetchSession(lambda: self._use(grant, source), remote, self.hosts.policy, self._limits)
 
-        return await self._exchange(grant, session, work)
+        def working(session: FetchSession, _login: Login) -> T:
+            with session:
+                return work(session)
+
+        return await self._exchange(grant, opened, working)
 
     async def _exchange(
         self, grant: Grant, open_session: Callable[[Login], Session], work: Callable[[Session, Login], T]

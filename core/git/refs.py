@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.events.v2 import GitCredentials
-from core.git.clone_cache import Clone
 from core.git.errors import UnknownRef
 from core.git.fetcher import GitContentFetcher
 from core.git.session import FetchSession
@@ -65,14 +64,14 @@ async def _expand(
     found = [tip for tip in tips if tip.startswith(prefix)]
     if not found:
         source = GitSource(url, tips[0], credentials=credentials)
-        found = await fetcher.in_clone(source, lambda session, clone: _search(session, clone, tips, prefix))
+        found = await fetcher.in_clone(source, lambda session: _search(session, tips, prefix))
     if len(found) == 1:
         return found[0]
     problem = "ambiguous" if found else "no commit that a branch or tag reaches"
     raise UnknownRef(f"{prefix} is {problem}", hint="give the full commit id")
 
 
-def _search(session: FetchSession, clone: Clone, tips: list[str], prefix: str) -> list[str]:
+def _search(session: FetchSession, tips: list[str], prefix: str) -> list[str]:
     session.refs(["HEAD"])
     if session.remote.protocol_version != 2:
         # Without a filter all of history would come with all its files.
@@ -80,4 +79,4 @@ def _search(session: FetchSession, clone: Clone, tips: list[str], prefix: str) -
             f"{session.host} cannot look up the short id {prefix}", hint="give the full commit id"
         )
     session.history(tips)
-    return clone.packs.commits_starting(prefix)
+    return session.clone.packs.commits_starting(prefix)

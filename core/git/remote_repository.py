@@ -167,7 +167,7 @@ class BlobReader:
         if not self._clone.packs.missing(oids):
             return {}
         work = self._fetcher.in_clone(
-            source, lambda session, _: session.blobs(oids, source.commit, source.branch)
+            source, lambda session: session.blobs(oids, source.commit, source.branch)
         )
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, Self
 
 from core.errors import ArchonError, BackendUnavailable, ContentTooLarge, DeadlineExceeded
 from core.git.clone_cache import Clone
 from core.git.commit_list import CommitFiles
-from core.git.errors import CorruptPack, HostMisbehaved, MissingBlob, UnknownCommit
+from core.git.errors import CloneTooLarge, CorruptPack, HostMisbehaved, MissingBlob, UnknownCommit
 from core.git.remote import NO_BLOBS, NO_TREES, GitRemote, Refs, WantsRefused
 from core.git.transfer import Transfer, TransferLimits
 from core.repository.git_tree import CorruptObject, Objects
@@ -78,34 +78,44 @@ class HostSession:
 
 
 class FetchSession(HostSession):
-    """A `HostSession` that brings objects into a clone."""
+    """A `HostSession` that brings objects into the clone it is in; it holds the clone itself, because a
+    caller that is cancelled lets go of it sooner than this thread does.
+    """
 
     def __init__(
         self,
-        clone: Clone,
+        use: Callable[[], AbstractContextManager[Clone]],
         remote: GitRemote,
         policy: UrlPolicy,
         limits: TransferLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(remote, policy, limits, clock)
-        self._clone = clone
+        self._use = use
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.clone = self._held.enter_context(self._use())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
 
     def files(self, commit: str, branch: str | None) -> CommitFiles:
         """The file list of `commit`, its trees fetched if they are not here.
 
         Raises `UnknownCommit`, or what `GitRemote.fetch` raises.
         """
-        if known := self._clone.commits.get(commit):
+        if known := self.clone.commits.get(commit):
             return known
         try:
-            if self._clone.packs.missing([commit]):
-                self._fetch_commit(commit, branch, self._clone.commits.haves())
+            if self.clone.packs.missing([commit]):
+                self._fetch_commit(commit, branch, self.clone.commits.haves())
             return self._list(commit)
         except (CorruptPack, CorruptObject) as error:
             # A pack with older trees is gone; without haves the host sends every tree.
             logger.info("trees of %s are incomplete: %s", self.host, error)
-            self._clone.commits.clear()
+            self.clone.commits.clear()
         self._fetch_commit(commit, branch, [])
         try:
             return self._list(commit)
@@ -117,7 +127,7 @@ class FetchSession(HostSession):
 
         Raises what `GitRemote.fetch` raises when the host as a whole fails.
         """
-        wanted = self._clone.packs.missing(oids)
+        wanted = self.clone.packs.missing(oids)
         if not wanted:
             return {}
         try:
@@ -139,7 +149,7 @@ class FetchSession(HostSession):
         """When ids are refused: only those that the commit has are worth another try, then all of it."""
         known = {file.oid for _, file in self.files(commit, branch).items()}
         errors: dict[str, ArchonError] = {oid: _missing(oid) for oid in wanted if oid not in known}
-        rest = self._clone.packs.missing(oid for oid in wanted if oid in known)
+        rest = self.clone.packs.missing(oid for oid in wanted if oid in known)
         if not rest:
             return errors
         try:
@@ -162,12 +172,12 @@ class FetchSession(HostSession):
         return self.blobs(wanted[:middle], commit, branch) | self.blobs(wanted[middle:], commit, branch)
 
     def _absent(self, wanted: Collection[str]) -> dict[str, ArchonError]:
-        return {oid: _missing(oid) for oid in self._clone.packs.missing(wanted)}
+        return {oid: _missing(oid) for oid in self.clone.packs.missing(wanted)}
 
     def _list(self, commit: str) -> CommitFiles:
-        growth = self._clone.growth("list")
+        growth = self.clone.growth("list")
         try:
-            files = self._clone.commits.build(commit, Objects(self._clone.packs), growth.grow)
+            files = self.clone.commits.build(commit, Objects(self.clone.packs), growth.grow)
         except BaseException:
             growth.settle(stored=False)
             raise
@@ -187,7 +197,7 @@ class FetchSession(HostSession):
             return
         if not filtered:
             logger.info("%s ignores the filter and sent all files of %s", self.host, commit[:12])
-        if self._clone.packs.missing([commit]):
+        if self.clone.packs.missing([commit]):
             raise HostMisbehaved(f"{self.host} sent a pack without the commit asked for")
 
     def _fetch_by_branch(self, commit: str, branch: str | None) -> None:
@@ -210,7 +220,7 @@ class FetchSession(HostSession):
                 self.host, display(branch or "its default branch", 80), depth,
             )  # fmt: skip
             self._fetch([tip], depth=depth)
-            if not self._clone.packs.missing([commit]):
+            if not self.clone.packs.missing([commit]):
                 return
         raise UnknownCommit(
             f"{self.host} has no commit {commit[:12]} in {display(branch or 'its default branch', 80)}",
@@ -226,8 +236,8 @@ class FetchSession(HostSession):
         object_filter: bytes | None = None,
     ) -> bool:
         """One pack into the clone; True if it holds any blob."""
-        with self._clone.packs.receive() as incoming:
-            growth = self._clone.growth(incoming.path.name)
+        with self.clone.packs.receive() as incoming:
+            growth = self.clone.growth(incoming.path.name)
             incoming.grow = growth.grow
             stored = False
             try:
@@ -235,7 +245,7 @@ class FetchSession(HostSession):
                     self.remote.fetch(
                         wants, incoming.write, depth=depth, haves=haves, object_filter=object_filter
                     )
-                    has_blobs = self._clone.packs.publish(incoming, transfer.check)
+                    has_blobs = self.clone.packs.publish(incoming, transfer.check)
                     stored = True
             finally:
                 growth.settle(stored=stored)
@@ -244,11 +254,11 @@ class FetchSession(HostSession):
 
     def _consolidate(self) -> None:
         """Join small packs where that pays and there is room for it."""
-        if size := self._clone.packs.consolidable():
-            growth = self._clone.growth("consolidation")
-            with suppress(ContentTooLarge, BackendUnavailable):
+        if size := self.clone.packs.consolidable():
+            growth = self.clone.growth("consolidation")
+            with suppress(CloneTooLarge, BackendUnavailable):
                 growth.grow(size)
-                self._clone.packs.consolidate()
+                self.clone.packs.consolidate()
             growth.settle(stored=False)
 
 

@@ -51,6 +51,7 @@ class Seen:
 class GitHttpServer:
     """Serves the bare repositories below `root`. `tokens` makes a repository private by its name.
 
+    `answers` are given in place of Git's own, by path: body and content type.
     `protocol_v2=False` hides the client's wish for version 2, as hosts before Git 2.18 do.
     """
 
@@ -69,6 +70,7 @@ class GitHttpServer:
         self.config = {"safe.directory": "*", "uploadpack.allowFilter": "true", **(config or {})}
         self.faults: list[Fault] = []
         self.seen: list[Seen] = []
+        self.answers: dict[str, tuple[bytes, str]] = {}
         self.routes: list[web.RouteDef] = []
         self.port = 0
         self._certificate = certificate
@@ -116,6 +118,9 @@ class GitHttpServer:
         body = await request.read()
         seen = Seen(request.path_qs, request.headers.get("Authorization"), body, [])
         self.seen.append(seen)
+        if request.path in self.answers:
+            content, content_type = self.answers[request.path]
+            return web.Response(body=content, content_type=content_type)
         fault = self._fault(request.path)
         if fault and fault.kind == "status":
             return web.Response(status=fault.status, headers=fault.headers)

@@ -13,8 +13,9 @@ from zlib import compress
 
 import pytest
 
-from core.errors import BackendUnavailable, ContentTooLarge
+from core.errors import BackendUnavailable
 from core.git.clone_cache import CloneCache, Growth
+from core.git.errors import CloneTooLarge
 from core.git.pack_index import BLOB
 from core.safety.git_url import GitUrl
 from tests.unit.test_git_packs import blob_id, forged, header
@@ -128,7 +129,7 @@ def test_a_cache_full_of_clones_in_use_says_so(cache: CloneCache) -> None:
 
 def test_more_than_the_whole_cache_is_too_large(cache: CloneCache) -> None:
     put(cache, "old", content(9))
-    with pytest.raises((ContentTooLarge, BackendUnavailable)):
+    with pytest.raises((CloneTooLarge, BackendUnavailable)):
         put(cache, "huge", *(content(number) for number in range(5)))
     assert cache.stats().reserved_bytes == 0
     assert disk_bytes(cache) <= CAP
