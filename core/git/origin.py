@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from core.errors import PermanentError, UnsafeInput
+from core.errors import PermanentError, UnsafeInput, UsageError
 from core.events.v2 import GitCredentials
+from core.git.secret_providers import reference_schemes
 from core.repository.facts import GitState
 from core.safety.git_url import GitUrl, parse_git_url
 from core.safety.url import UrlPolicy
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,18 @@ class GitOrigin:
 
 
 def credentials_for(url: GitUrl, reference: str | None) -> GitCredentials | None:
-    """`reference` as a credential of the type that the URL's scheme takes."""
+    """`reference` as a credential of the type that the URL's scheme takes.
+
+    Raises UsageError, which does not repeat it, for what may be the secret itself.
+    """
     if reference is None:
         return None
+    scheme, _, locator = reference.partition(":")
+    is_name = scheme != "env" or _VARIABLE.fullmatch(locator)
+    if scheme not in reference_schemes() or not locator.isprintable() or not locator or not is_name:
+        raise UsageError(
+            "that is not a credential reference", hint="name where the secret is: env:NAME or file:/path"
+        )
     return GitCredentials(type="ssh_key" if url.scheme == "ssh" else "token", credential_ref=reference)
 
 

@@ -8,13 +8,15 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from importlib.metadata import entry_points
+from typing import Any, Final, Protocol
 
 from core.errors import BackendUnavailable, ConfigurationError
 from core.safety.display import display
-from core.safety.redact import redact
 
-LARGEST_SECRET = 64 * 1024
+PLUGINS: Final = "archon.secret_providers"
+BUILT_IN: Final = frozenset({"env", "file", "aws-secretsmanager"})
+LARGEST_SECRET: Final = 64 * 1024
 
 
 class SecretProvider(Protocol):
@@ -41,10 +43,8 @@ class SecretProviders:
         provider = self._providers.get(scheme)
         if not colon or not locator or provider is None:
             known = ", ".join(f"{name}:…" for name in sorted(self._providers))
-            raise ConfigurationError(
-                f"{display(redact(reference), 120)!r} is not a credential reference",
-                hint=f"known are {known}",
-            )
+            # Not repeated: somebody may have put the secret itself there.
+            raise ConfigurationError("that is not a credential reference", hint=f"known are {known}")
         return await provider.read(locator)
 
 
@@ -150,12 +150,17 @@ def _default_client() -> AbstractAsyncContextManager[Any]:
     return client
 
 
+def reference_schemes() -> frozenset[str]:
+    """The schemes of references that can be resolved: archon's own, and those of installed plug-ins."""
+    return BUILT_IN | {plugin.name for plugin in entry_points(group=PLUGINS)}
+
+
 def default_providers(environ: Mapping[str, str] = os.environ) -> SecretProviders:
-    """The providers archon brings."""
-    return SecretProviders(
-        {
-            "env": EnvironmentSecrets(environ),
-            "file": FileSecrets(),
-            "aws-secretsmanager": AwsSecrets(),
-        }
+    """archon's own providers, and a new one of each plug-in (an entry point named like its scheme)."""
+    providers = SecretProviders(
+        {"env": EnvironmentSecrets(environ), "file": FileSecrets(), "aws-secretsmanager": AwsSecrets()}
     )
+    for plugin in entry_points(group=PLUGINS):
+        if plugin.name not in BUILT_IN:
+            providers.register(plugin.name, plugin.load()())
+    return providers

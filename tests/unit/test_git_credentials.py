@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import AccessDenied, BackendUnavailable, ConfigurationError
+from core.errors import AccessDenied, BackendUnavailable, ConfigurationError, UsageError
 from core.events.v2 import GitCredentials
 from core.git.credentials import (
     SECRET_LIFE_S,
@@ -22,6 +22,7 @@ from core.git.credentials import (
     KeyLogin,
     TokenLogin,
 )
+from core.git.origin import credentials_for
 from core.git.secret_providers import (
     AwsSecrets,
     EnvironmentSecrets,
@@ -229,6 +230,40 @@ async def test_others_add_providers() -> None:
     providers = SecretProviders({})
     providers.register("vault", Vault())
     assert await providers.read("vault:a/b#c") == "from the vault: a/b#c"
+
+
+async def test_installed_plug_ins_are_providers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vault_for_tests.py").write_text(
+        "class Vault:\n    async def read(self, locator):\n        return 'vault ' + locator\n"
+    )
+    info = tmp_path / "vault-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: vault\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[archon.secret_providers]\nvault = vault_for_tests:Vault\nenv = vault_for_tests:Vault\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert await default_providers({}).read("vault:a") == "vault a"
+    assert await default_providers({"A": "own"}).read("env:A") == "own", "ours cannot be replaced"
+    assert credentials_for(url("https://git.example.com/x"), "vault:a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ghp_0123456789", "token:value", "env:", "env:a-b", "env:x=y", "file:", "", ":x", "vault:x", "file:\n"],
+)
+def test_what_may_be_the_secret_itself_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        credentials_for(url("https://git.example.com/x"), text)
+    assert not text.strip(":") or text not in str(caught.value)
+
+
+def test_the_type_of_a_credential_follows_from_the_url() -> None:
+    for text, kind in (("https://git.example.com/x", "token"), ("git@git.example.com:x", "ssh_key")):
+        credentials = credentials_for(url(text), "env:A")
+        assert credentials
+        assert credentials.type == kind
+    assert credentials_for(url("https://git.example.com/x"), None) is None
 
 
 @pytest.fixture(scope="module")
