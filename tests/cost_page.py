@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Usage, price, usd
 
@@ -58,7 +60,8 @@ project, strategy, day or job, priced at the rates of now, `archon_cost_usd_tota
 
 {months}
 
-Each is far below the ${budget:.0f} a month that a repository may cost. Kafka's brokers and idle agents are not in it.
+Each is far below the ${budget:.0f} a month that a repository may cost. Kafka's brokers and idle agents are
+not in it.
 """
 
 
@@ -106,5 +109,5 @@ def _months(rates: CostSettings) -> str:
     return _table(rows)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
