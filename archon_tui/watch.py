@@ -6,11 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.fleet import Member, owners, read_fleet
-from core.log.lag import GroupReport, LagWindow
-
 if TYPE_CHECKING:
     from archon_tui.session import Session
+    from core.fleet import Member
+    from core.log.lag import GroupReport, LagWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,9 @@ class LagWatch:
 
     async def look(self) -> Seen:
         """One look. Raises what the log raises."""
+        from core.fleet import owners, read_fleet
+        from core.log.lag import LagWindow
+
         log = await self._session.log()
         group = self.group
         # A group that has committed nothing yet is judged by the topics it is meant to read.

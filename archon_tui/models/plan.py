@@ -169,8 +169,13 @@ def cost_text(cost: Cost | None) -> str:
         return units.UNKNOWN
     monthly = f" + {usd(cost.storage_month)}/month"
     if cost.once is not None:
-        return f"≤ {usd(cost.once)}{monthly}"
-    return f"≤ {usd(cost.transfer + cost.requests)} without CPU{monthly}"
+        return f"{_at_most(cost.once)}{monthly}"
+    return f"{_at_most(cost.transfer + cost.requests)} without CPU{monthly}"
+
+
+def _at_most(amount: float) -> str:
+    text = usd(amount)
+    return text if text.startswith("<") else f"≤ {text}"
 
 
 def figures(totals: Totals, width: int) -> list[Line]:

@@ -11,9 +11,6 @@ from pathlib import Path
 
 from core.errors import ArchonError
 from core.journal import Journal
-from core.repository.discover import open_repository
-from core.repository.facts import Skip
-from core.repository.languages import language_of
 
 DEPTH = 4
 FOUND_LIMIT = 500
@@ -110,6 +107,11 @@ def _directories(path: Path) -> list[Path]:
 
 def look(repo: Repo, cancelled: Cancelled) -> None:
     """Fill in what the repository says of itself. Blocking: index and directories are read, no file is."""
+    # Not at the top: what reads repositories costs a fifth of a second before the first picture.
+    from core.repository.discover import open_repository
+    from core.repository.facts import Skip
+    from core.repository.languages import language_of
+
     try:
         repository = open_repository(repo.where)
     except (ArchonError, OSError) as error:
