@@ -21,7 +21,7 @@ from core.breaker import Breakers
 from core.bridge import BridgeIntelligenceGenerator
 from core.cache.counted import CountedCache
 from core.cache.disk import DiskCache
-from core.checks import breaker_check, dependency_checks, disk_of, pool_check
+from core.checks import breaker_check, caches_check, dependency_checks, disk_of, pool_check
 from core.consumer import Consumer, Limits
 from core.cost_history import Charge, CostHistory, recording
 from core.dead_letters import DeadLetters
@@ -374,6 +374,7 @@ async def consuming(
             checks=[
                 *dependency_checks(settings, lambda: nullcontext(log), pool, storage),
                 breaker_check(lambda: resolver.breakers.tripped),
+                caches_check(lambda: {name: cache.trouble for name, cache in caches.items()}),
             ],
             health=settings.health,
         )

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -162,6 +162,19 @@ def breaker_check(tripped: Callable[[], Sequence[object]]) -> Check:
         return Finding("every backend is asked")
 
     return Check("circuit breakers", probe, required=False)
+
+
+def caches_check(troubles: Callable[[], Mapping[str, str | None]]) -> Check:
+    """Caches keep what is fetched; `troubles` says of each, by name, why it does not at present."""
+
+    async def probe() -> Finding:
+        found = {name: trouble for name, trouble in troubles().items() if trouble}
+        if found:
+            told = "; ".join(f"{name}: {trouble}" for name, trouble in found.items())
+            return Finding(f"contents are served without being kept: {told}", State.DEGRADED, HOME_HINT)
+        return Finding("contents are kept")
+
+    return Check("caches", probe, required=False)
 
 
 class Loop(Protocol):

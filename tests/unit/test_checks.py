@@ -11,6 +11,7 @@ import pytest
 
 from core.checks import (
     Disk,
+    caches_check,
     consumer_checks,
     disk_check,
     disk_of,
@@ -135,3 +136,13 @@ async def test_the_consumers_own_checks(name: str, change: dict[str, object], er
     report = await HealthMonitor(consumer_checks(loop)).report()
     assert not report.ready
     assert {result.name: result.error for result in report.results if result.error} == {name: error}
+
+
+async def test_a_cache_that_keeps_nothing_degrades() -> None:
+    troubles: dict[str, str | None] = {"object": None, "git": None}
+    check = caches_check(lambda: troubles)
+    assert (await outcome(check)).state is State.OK
+    troubles["object"] = "the cache's disk refuses: No space left on device"
+    result = await outcome(check)
+    assert result.state is State.DEGRADED
+    assert "object: the cache's disk refuses" in (result.detail or "")
