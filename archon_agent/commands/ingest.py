@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, help="Publish the files of a repository.
 
 
 @app.command()
-@with_settings("publish", "storage", "git", "log", "kafka")
+@with_settings("publish", "storage", "git", "log", "kafka", "breaker", "selector", "history")
 @with_target
 def ingest(
     loaded: Loaded,

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, help="Consume requests and make records.
 
 
 @app.command()
-@with_settings("log", "kafka", "agent", "storage", "cache", "http")
+@with_settings("log", "kafka", "agent", "storage", "cache", "http", "breaker", "history")
 def run(
     loaded: Loaded,
     drain: Annotated[bool, typer.Option("--drain", help="end when nothing waits any more")] = False,
