@@ -37,6 +37,7 @@ class Replay:
         self._at_s = 0.0
         self._next = 0
         self.model = self._new_model()
+        self._go_to(0.0)  # what came in the first millisecond
 
     @classmethod
     def of(cls, file: Path, *, clock: Callable[[], float] = time.monotonic) -> Replay:

@@ -130,6 +130,14 @@ def test_rates_and_eta_while_it_runs(journal: Path) -> None:
     assert scan.eta_s == pytest.approx(10 / scan.rate)
 
 
+def test_a_run_of_no_time_at_all_is_shown_whole(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "run.jsonl", HEADER, clock=Clock()) as recorder:
+        recorder(FilesScanned(7, 7))
+    replay = Replay.of(tmp_path / "run.jsonl", clock=Clock())
+    assert replay.model.counts["scanned"] == 7
+    assert replay.state is RunState.FAILED  # it broke off
+
+
 def test_an_empty_journal_is_refused(tmp_path: Path) -> None:
     with Recorder(tmp_path / "empty.jsonl", HEADER):
         pass
