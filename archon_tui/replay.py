@@ -81,6 +81,7 @@ class Replay:
         if at_s < self._at_s:
             self.model = self._new_model()
             self._next, self._at_s = 0, 0.0
+            self._go_to(0.0)
         self._last = self._clock()
         self._go_to(at_s)
 
