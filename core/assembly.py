@@ -329,8 +329,9 @@ async def consuming(
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
         caches = await asyncio.to_thread(_caches_that_open, settings)
+        git = GitReferenceFetcher(partial(open_git, settings), listener)
         resolver = Resolver(
-            consuming_fetchers(settings, caches, listener),
+            consuming_fetchers(settings, caches, git, listener),
             listener,
             breakers=_breakers(settings, "consumer", listener),
             patience_s=agent.file_deadline,
@@ -370,7 +371,7 @@ async def consuming(
             metrics,
             group=settings.log.group,
             topics=settings.log.topics,
-            caches=lambda: {name: cache.stats() for name, cache in caches.items()},
+            caches=lambda: {name: cache.stats() for name, cache in caches.items()} | git.cache_stats(),
             checks=[
                 *dependency_checks(settings, lambda: nullcontext(log), pool, storage),
                 breaker_check(lambda: resolver.breakers.tripped),
@@ -410,7 +411,10 @@ def charging(metrics: Metrics, settings: Settings) -> Charge:
 
 
 def consuming_fetchers(
-    settings: Settings, caches: Mapping[str, CountedCache], listener: Listener = ignore
+    settings: Settings,
+    caches: Mapping[str, CountedCache],
+    git: GitReferenceFetcher,
+    listener: Listener = ignore,
 ) -> list[Fetcher]:
     """The fetchers these settings make possible; each closes the cache that it uses."""
     roots = settings.agent.local_roots
@@ -421,7 +425,7 @@ def consuming_fetchers(
         InlineFetcher(),
         LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
         _object_storage_fetcher(settings, caches.get("object"), listener),
-        GitReferenceFetcher(partial(open_git, settings)),
+        git,
     ]
 
 

@@ -216,4 +216,5 @@ def dependency_checks(settings: Settings, log: OpenLog, pool: Check, storage: St
         disk_check("cache disk", settings.cache_dir, health.min_free, required=False),
         pool,
         *([storage_check(storage)] if storage else []),
+        git_check(settings.git.known_addresses()),
     ]

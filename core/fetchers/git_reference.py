@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from core.cache.counters import CacheStats
 from core.errors import ArchonError
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.base import Fetched
 from core.git.source import GitContent, GitSource, Wanted
+from core.progress import Listener, RepositoryFetched, ignore
 
 if TYPE_CHECKING:
     from core.git.fetcher import GitContentFetcher
@@ -24,8 +27,15 @@ class GitReferenceFetcher:
 
     carrier = Carrier.GIT_REFERENCE
 
-    def __init__(self, opened: Callable[[], Awaitable[GitContentFetcher]]) -> None:
+    def __init__(
+        self,
+        opened: Callable[[], Awaitable[GitContentFetcher]],
+        listener: Listener = ignore,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._opened = opened
+        self._tell = listener
+        self._clock = clock
         self._opening = asyncio.Lock()
         self._fetcher: GitContentFetcher | None = None
 
@@ -43,11 +53,21 @@ class GitReferenceFetcher:
             request.git_url or "", request.git_ref or "", request.git_branch, request.git_credentials
         )
         wanted = [Wanted(file.relative_path, file.git_blob) for file in files]
+        started = self._clock()
         try:
             fetcher = await self._ready()
         except ArchonError as error:
             return [error] * len(files)
-        return [_fetched(answer) for answer in await fetcher.fetch_many(source, wanted)]
+        answers = await fetcher.fetch_many(source, wanted)
+        received = sum(answer.wire_bytes for answer in answers if isinstance(answer, GitContent))
+        if received:
+            took = self._clock() - started
+            self._tell(RepositoryFetched(request.project_name, request.correlation_id, received, took))
+        return [_fetched(answer) for answer in answers]
+
+    def cache_stats(self) -> dict[str, CacheStats]:
+        """The figures of the clone cache as `git`; nothing before the first event that needed it."""
+        return {"git": self._fetcher.cache.stats()} if self._fetcher else {}
 
     async def close(self) -> None:
         if self._fetcher:

@@ -79,3 +79,14 @@ class GitSettings(Section):
             prefixes=tuple(prefixes) if self.allowed_hosts else None,
             networks=tuple(ip_network(text) for text in self.networks),
         )
+
+    def known_addresses(self) -> list[tuple[str, int]]:
+        """Host and port of every Git host that these settings name; HTTPS's port unless they say another."""
+        default = 443 if "https" in self.schemes else 22
+        names = dict.fromkeys([*self.allowed_hosts, *self.credentials])
+        return [_address(name, default) for name in names]
+
+
+def _address(name: str, default: int) -> tuple[str, int]:
+    host, _, port = name.rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdecimal() else (name.strip("[]"), default)

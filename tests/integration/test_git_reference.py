@@ -350,3 +350,25 @@ async def test_since_in_a_work_tree(
     assert (summary.files_published, summary.files_unchanged, summary.files_deleted) == (1, 1, 1)
     with pytest.raises(UsageError):
         await ingest(configured, replace(Target(place.path), since="nope"))
+
+
+async def test_a_fetch_is_counted_where_it_crosses_the_network_and_a_warm_clone_costs_nothing(
+    tmp_path: Path, repository: BareRepository, server: GitHttpServer
+) -> None:
+    repository.commit(FILES)
+    url, before = server.url("shop.git"), 0.0
+    for name in ("first", "second"):
+        await ingest(settings(tmp_path / "home"), Target(RemoteTarget(url), project_name=name))
+        async with consuming(settings(tmp_path / "home"), service=False) as agent:
+            await agent.run(drain=True, stop=asyncio.Event())
+            value = agent.metrics.registry.get_sample_value
+            fetches = value("archon_git_clone_duration_seconds_count")
+            moved = value("archon_git_clone_bytes_total") or 0
+            hits = value("archon_cache_hits_total", {"cache_type": "git"}) or 0
+        if name == "first":
+            assert fetches == 1
+            assert moved > 0
+            before = hits
+        else:
+            assert (fetches, moved) == (0, 0)
+            assert hits - before >= len(FILES)

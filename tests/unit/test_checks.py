@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from core.events.v2 import ObjectStorageConfig
 from core.intelligence.base import FileToAnalyze
 from core.log.base import OutgoingMessage
 from core.log.embedded import EmbeddedLog
+from core.settings.git import GitSettings
 from core.telemetry.health import Check, HealthMonitor, Result, State
 
 
@@ -146,3 +148,17 @@ async def test_a_cache_that_keeps_nothing_degrades() -> None:
     result = await outcome(check)
     assert result.state is State.DEGRADED
     assert "object: the cache's disk refuses" in (result.detail or "")
+
+
+@pytest.mark.parametrize(
+    ("given", "addresses"),
+    [
+        ({}, []),
+        ({"allowed_hosts": "a.example,b.example:8443"}, [("a.example", 443), ("b.example", 8443)]),
+        ({"allowed_hosts": "[::1]:22", "schemes": "ssh"}, [("::1", 22)]),
+        ({"allowed_hosts": "a.example", "schemes": "ssh"}, [("a.example", 22)]),
+        ({"credentials": {"c.example": {"refs": "env:TOKEN"}}}, [("c.example", 443)]),
+    ],
+)
+def test_the_git_hosts_that_settings_name(given: dict[str, Any], addresses: list[tuple[str, int]]) -> None:
+    assert GitSettings(**given).known_addresses() == addresses
