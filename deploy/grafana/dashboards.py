@@ -153,6 +153,10 @@ OPERATIONS = Dashboard(
                             "{{side}}: {{wanted}} → {{used}}",
                         ),
                         Query("sum by (source) (rate(archon_retries_total[5m]))", "retry {{source}}"),
+                        Query(
+                            "sum by (side, kind) (rate(archon_circuit_breaker_trips_total[5m]))",
+                            "{{side}}: breaker of {{kind}} opened",
+                        ),
                     ],
                     "ops",
                 ),

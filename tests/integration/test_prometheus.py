@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
 # Queries about what this agent did not do: fail, fall back, use a cache or a backend.
-QUIET = ("fallbacks", "retries", "cache", "dead_letters_total[5m]", "failed_files_total[5m]")
+QUIET = ("fallbacks", "retries", "breaker", "cache", "dead_letters_total[5m]", "failed_files_total[5m]")
 
 
 def is_quiet(expression: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -50,3 +52,25 @@ async def test_what_cannot_be_delivered_is_only_logged(
         "the metrics are not written",
         "the metrics are not pushed",
     ]
+
+
+async def test_the_gateway_gets_one_group_per_host() -> None:
+    pushed: dict[str, str] = {}
+
+    async def take(request: web.Request) -> web.Response:
+        pushed[f"{request.method} {request.path}"] = await request.text()
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_route("*", "/{anything:.*}", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await export(published(), TelemetrySettings(pushgateway=url))
+    finally:
+        await runner.cleanup()
+    ((where, text),) = pushed.items()
+    assert where == f"PUT /metrics/job/archon-ingest/instance/{socket.gethostname()}"
+    assert 'archon_ingestion_files_total{content_strategy="inline",side="publish"} 7.0' in text
