@@ -54,7 +54,7 @@ async def test_a_large_content_ends_on_disk(cache: CountedCache, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("wrong", [LARGE[:-1], LARGE[:-1] + b"?"])
+@pytest.mark.parametrize("wrong", [LARGE[:-1], LARGE[:-1] + b"?"], ids=["short", "other"])
 async def test_wrong_bytes_are_told_and_leave_nothing(
     cache: CountedCache, tmp_path: Path, kept: bool, wrong: bytes
 ) -> None:
