@@ -1,6 +1,6 @@
 """S3 and what speaks it: single objects over one HTTP session, signed by botocore; the rest by aioboto3.
 
-An object call through aiobotocore costs about 1.4 ms of CPU, signed by hand 0.3 ms (docs/performance).
+An object call through aiobotocore costs about 1.4 ms of CPU, this way 0.3 ms (2 cores, Python 3.11).
 """
 
 from __future__ import annotations
