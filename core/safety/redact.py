@@ -77,10 +77,11 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """`text` with every secret replaced by `***`. Linear in the length of the text."""
-        if self._known:
-            text = self._known.sub(MASK, text)
+        # By shape first: a line of a key that is registered too would break the shape.
         if "PRIVATE KEY" in text:
             text = _PRIVATE_KEY.sub(MASK, text)
+        if self._known:
+            text = self._known.sub(MASK, text)
         if "://" in text:
             text = _USERINFO.sub(f"://{MASK}@", text)
         if "?" in text:

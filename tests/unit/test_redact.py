@@ -131,3 +131,10 @@ def test_time_is_linear_in_hostile_text(unit: str) -> None:
 
     # Forty times the text: a quadratic pattern would take 1,600 times as long.
     assert cpu_seconds(200_000) < 400 * cpu_seconds(5_000) + 0.05
+
+
+def test_a_registered_line_of_a_private_key_does_not_spare_the_rest() -> None:
+    first = "-----BEGIN OPENSSH PRIVATE KEY-----"
+    redactor = Redactor()
+    redactor.register(first)
+    assert redactor(f"{first}\nb3BlbnNzaA\n-----END OPENSSH PRIVATE KEY-----") == MASK
