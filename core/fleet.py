@@ -20,7 +20,15 @@ from core.events.agent import AgentStatus, CacheFigures, HeldPartition, RecentEr
 from core.events.common import Source
 from core.events.topics import AGENT_STATUS
 from core.log.base import EventLog, OutgoingMessage, PublishFailure, TopicPartition
-from core.progress import BatchFinished, BatchReceived, DeadLettered, FileFailed, FileResolved, RunEvent
+from core.progress import (
+    BatchFinished,
+    BatchReceived,
+    BreakerChanged,
+    DeadLettered,
+    FileFailed,
+    FileResolved,
+    RunEvent,
+)
 from core.safety.redact import redact
 
 logger = logging.getLogger(__name__)
@@ -86,6 +94,7 @@ class Tally:
         self._batches: deque[tuple[float, int, int]] = deque()
         self._pending_bytes = 0
         self._errors: deque[RecentError] = deque(maxlen=ERRORS_KEPT)
+        self._circuits: dict[str, str] = {}
 
     def __call__(self, event: RunEvent) -> None:
         match event:
@@ -97,6 +106,9 @@ class Tally:
                     self._hits[_CACHE_OF.get(event.source, event.source), event.cache_hit] += 1
             case FileFailed():
                 self._errors.append(RecentError(at=self._now(), message=f"{event.path}: {event.message}"))
+            case BreakerChanged():
+                backend = f"{event.kind} {event.name}" if event.name else event.kind
+                self._circuits[backend] = event.state.replace("_", "-")
             case DeadLettered():
                 self._counts["dead_lettered"] += 1
                 if not event.files:
@@ -147,6 +159,7 @@ class Tally:
             blocked=None if work.blocked is None else redact(work.blocked),
             caches=figures,
             last_errors=tuple(self._errors),
+            circuits=dict(self._circuits),
         )
 
     def _rates(self) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from core.events.topics import AGENT_STATUS
 from core.fleet import Member, Tally, Work, owners, read_fleet, reporting
 from core.log.base import OutgoingMessage, TopicPartition
 from core.log.embedded import EmbeddedLog
-from core.progress import BatchFinished, BatchReceived, DeadLettered, FileFailed, FileResolved
+from core.progress import BatchFinished, BatchReceived, BreakerChanged, DeadLettered, FileFailed, FileResolved
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -126,3 +126,14 @@ async def test_what_is_no_status_is_passed_over(log: EmbeddedLog) -> None:
             [OutgoingMessage(b"bad", b"\xff{"), OutgoingMessage(b"old", b"{}"), OutgoingMessage(b"a", good)],
         )
         assert [member.status.id for member in await read_fleet(log)] == ["agent-1"]
+
+
+def test_circuits_are_told_as_they_stand() -> None:
+    counted = tally(Clock())
+    counted(BreakerChanged("consumer", "object_storage", "shop-content", "open", 5))
+    counted(BreakerChanged("consumer", "git_reference", "", "open", 5))
+    counted(BreakerChanged("consumer", "git_reference", "", "half_open", 5))
+    assert counted.status(Work(frozenset(), 0, 0, 0.0, None)).circuits == {
+        "object_storage shop-content": "open",
+        "git_reference": "half-open",
+    }
