@@ -25,7 +25,7 @@ from core.progress import FileFailed, FileResolved, RunEvent
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 15.0
+FLUSH_S = 1.0
 EXTENSION_LIMIT = 16
 _PAGE = 1000
 
