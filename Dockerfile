@@ -7,9 +7,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /src
 COPY requirements/build.txt requirements/runtime.txt requirements/
 RUN python3 -m venv /opt/archon \
-    && /opt/archon/bin/pip install --require-hashes -r requirements/runtime.txt \
+    && /opt/archon/bin/pip install --no-deps --require-hashes -r requirements/runtime.txt \
     && python3 -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes -r requirements/build.txt
+    && /opt/build/bin/pip install --no-deps --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY core core
 COPY archon_agent archon_agent

@@ -13,12 +13,12 @@ help: ## list the targets
 .venv/runtime.stamp: requirements/build.txt requirements/runtime.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("archon needs Python 3.11 or newer; set PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/build.txt -r requirements/runtime.txt
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.txt .venv/runtime.stamp
-	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .venv/tools.stamp: requirements/apt-test.txt .venv/dev.stamp

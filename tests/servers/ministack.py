@@ -43,7 +43,7 @@ def environment() -> Path:
         if not (directory / "ready").exists():
             venv.create(directory, with_pip=True, clear=True)
             pip = str(directory / "bin" / "pip")
-            install = [pip, "install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)]
+            install = [pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)]
             subprocess.run(install, check=True)
             (directory / "ready").touch()
     return directory / "bin"
