@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from archon_agent.commands import COMMANDS, load
 from archon_agent.ending import OutputClosed
-from archon_agent.main import COMMANDS, load
 
 
 class LazyGroup(TyperGroup):

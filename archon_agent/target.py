@@ -13,7 +13,7 @@ import typer
 from core.errors import UsageError
 
 if TYPE_CHECKING:
-    from core.source import Target
+    from core.assembly.source import Target
 
 _PANEL = "Git"
 _PATH = Annotated[
@@ -115,7 +115,7 @@ def target_of(
     checksums: bool,
 ) -> Target:
     """What the flags ask for. Raises UsageError where they contradict each other."""
-    from core.source import RemoteTarget, Target
+    from core.assembly.source import RemoteTarget, Target
 
     if (path is None) == (git_url is None):
         raise UsageError("give either PATH or --git-url")

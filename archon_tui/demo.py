@@ -16,7 +16,9 @@ from pathlib import Path
 from archon_agent.options import Loaded
 from archon_tui.running import RunWork
 from archon_tui.session import Session
-from core.assembly import Target, ingestion, open_log
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.events.topics import REQUESTED_V2
 from core.log.base import OutgoingMessage
 from core.settings import Settings

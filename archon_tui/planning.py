@@ -13,14 +13,14 @@ from archon_tui.models.plan import PlanRow, Totals, change_row, movement, row_of
 from archon_tui.rows import SLICE_S
 from archon_tui.session import Chosen, Session
 from core import units
-from core.assembly import Ingestion, ingestion
+from core.assembly.publishing import Ingestion, ingestion
+from core.assembly.source import Target
 from core.dry_run import DryRun
 from core.errors import ArchonError
 from core.events.common import ContentStrategy
 from core.repository.facts import Skip
 from core.safety.redact import redact
 from core.settings import Settings
-from core.source import Target
 from core.summary import IngestSummary
 from core.telemetry.cost import Usage, estimate, price, total
 

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from archon_tui.models.run import RunModel, RunState
 from archon_tui.processes import ready_for_processes
-from core.assembly import consuming, ingestion, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.consumer import RunSummary
 from core.errors import ArchonError
 from core.journal import Header, Recorder, new_file, prune
@@ -18,7 +21,6 @@ from core.planner import PlanItem
 from core.progress import RunEvent
 from core.safety.redact import redact
 from core.settings import Settings
-from core.source import Target
 from core.summary import IngestSummary
 
 if TYPE_CHECKING:

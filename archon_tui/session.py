@@ -97,7 +97,7 @@ class Session:
         """The event log, opened at the first call that succeeds. Raises what opening raises."""
         async with self._opening:
             if self._log is None:
-                from core.assembly import open_log
+                from core.assembly.stores import open_log
 
                 self._log = await self._stack.enter_async_context(open_log(self.settings))
             return self._log
@@ -106,7 +106,7 @@ class Session:
         """The results index. Raises what opening raises."""
         async with self._opening:
             if self._index is None:
-                from core.assembly import open_index
+                from core.assembly.stores import open_index
 
                 self._index = await self._stack.enter_async_context(open_index(self.settings))
             return self._index

@@ -23,7 +23,8 @@ import psutil
 
 from bench import corpus, measure
 from bench.measure import Row, Run
-from core.assembly import ingestion
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.consumer import Consumer, Limits
 from core.events.topics import REQUESTED_V2
 from core.log.base import OutgoingMessage, Position
@@ -32,7 +33,6 @@ from core.log.kafka.setup import TopicSpec, specs
 from core.processor import BatchOutcome, RequestProcessor
 from core.settings import load
 from core.settings.kafka import KafkaSettings
-from core.source import Target
 from tests.brokers.kafka.start import ApacheKafka, version
 from tests.faults.oracle import event
 

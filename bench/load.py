@@ -27,7 +27,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench import corpus, measure
 from bench.kafka import broker, home_settings
 from bench.measure import Row
-from core.assembly import Target, ingestion
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.events.codec import decode_request
 from core.events.topics import CONSUMER_GROUP, REQUESTED_V2
 from core.log.base import OutgoingMessage, TopicPartition

@@ -134,9 +134,9 @@ def _floor_publish(source: Path) -> None:
 
 
 def _ingest(source: Path, home: Path) -> None:
-    from core.assembly import ingestion
+    from core.assembly.publishing import ingestion
+    from core.assembly.source import Target
     from core.settings import load
-    from core.source import Target
 
     settings = load({"home": home}).settings
 
@@ -170,7 +170,7 @@ def _parse_group(paths: list[Path]) -> None:
 
 
 def _run(home: Path) -> None:
-    from core.assembly import consuming
+    from core.assembly.consuming import consuming
     from core.settings import load
 
     settings = load({"home": home}).settings

@@ -21,16 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpus import WORDS
-from core.assembly import Target, consuming, ingestion, open_history
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_history
 from core.events.common import ContentStrategy
-from core.history import Observation
+from core.history.store import Observation
+from core.history.training import Evaluation, Money, evaluate, train
 from core.repository.facts import Entry, FileFacts
 from core.settings import Settings, load
 from core.strategies.base import Feasibility
 from core.strategies.learned import LearnedSelector
 from core.strategies.model import Model
 from core.strategies.selector import RuleSelector
-from core.training import Evaluation, Money, evaluate, train
 from tests.servers import ministack
 from tests.servers.fault_proxy import FaultProxy, fault_proxy
 from tests.servers.git_http import GitHttpServer

@@ -21,6 +21,7 @@ from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
 from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, PayloadV2
 from core.fallbacks import PUBLISHER
+from core.history.selection import said_of_choice
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.progress import (
@@ -39,7 +40,6 @@ from core.progress import (
 )
 from core.repository.facts import FileFacts, Skip, SkipReason
 from core.safety.redact import redact
-from core.selection import said_of_choice
 from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary

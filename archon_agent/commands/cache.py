@@ -98,7 +98,7 @@ def clear(
 
 def _each(loaded: Loaded, kind: str | None, work: Callable[[Any], Answer]) -> dict[str, Answer]:
     """The answers of the caches that are turned on, by type. Raises `UsageError` for a type there is not."""
-    from core.assembly import open_caches
+    from core.assembly.stores import open_caches
 
     caches = open_caches(loaded.settings)
     try:

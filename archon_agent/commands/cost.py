@@ -57,7 +57,7 @@ def _first_day(since: str) -> date:
 
 
 async def _rows(loaded: Loaded, by: str, since: date, project: str | None) -> list[Any]:
-    from core.assembly import open_cost_history
+    from core.assembly.stores import open_cost_history
 
     async with open_cost_history(loaded.settings) as history:
         return await history.rows(by, since=since, project=project)

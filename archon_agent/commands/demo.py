@@ -52,9 +52,11 @@ def demo(
 
 
 async def _demo(path: Path, home: Path, stop: asyncio.Event) -> None:
-    from core.assembly import consuming, ingestion, open_index
+    from core.assembly.consuming import consuming
+    from core.assembly.publishing import ingestion
+    from core.assembly.source import Target
+    from core.assembly.stores import open_index
     from core.settings import load
-    from core.source import Target
 
     settings = load({"home": home}).settings
     target = Target(path)

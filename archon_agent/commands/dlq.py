@@ -136,7 +136,7 @@ def _before(age: str) -> int:
 
 
 async def _list(loaded: Loaded, reason: str | None) -> list[dict[str, Any]]:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
         letters = DeadLetters(log, loaded.settings.log.group).list(reason=reason)
@@ -144,7 +144,7 @@ async def _list(loaded: Loaded, reason: str | None) -> list[dict[str, Any]]:
 
 
 async def _find(loaded: Loaded, letter_id: str) -> DeadLetter:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
         return await DeadLetters(log, loaded.settings.log.group).find(letter_id)
@@ -156,7 +156,7 @@ async def _choose(loaded: Loaded, letter_id: str | None, reason: str | None) -> 
 
 async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str]) -> list[str]:
     """Send the chosen letters; their payloads are read one after another."""
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
         dead_letters = DeadLetters(log, loaded.settings.log.group)
@@ -175,7 +175,7 @@ async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str
 async def _purge(
     loaded: Loaded, before_ms: int | None, only_redriven: bool, *, dry_run: bool
 ) -> Sequence[Purged]:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
         return await DeadLetters(log, loaded.settings.log.group).purge(

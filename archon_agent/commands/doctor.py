@@ -29,7 +29,7 @@ def doctor(loaded: Loaded, as_json: JsonFlag = False) -> None:
 
 
 async def _examine(loaded: Loaded) -> Report:
-    from core.assembly import examine
+    from core.assembly.examining import examine
 
     return await examine(loaded.settings)
 

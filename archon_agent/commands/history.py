@@ -12,7 +12,7 @@ from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_async
 
 if TYPE_CHECKING:
-    from core.history import HistoryTotals
+    from core.history.store import HistoryTotals
 
 app = typer.Typer(add_completion=False, help="The history of how files were delivered.", no_args_is_help=True)
 
@@ -33,8 +33,8 @@ def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
 
 
 async def _sync(loaded: Loaded) -> tuple[int, HistoryTotals]:
-    from core import observing
-    from core.assembly import open_history, open_log
+    from core.assembly.stores import open_history, open_log
+    from core.history import observing
 
     async with open_log(loaded.settings) as log, open_history(loaded.settings) as history:
         taken = await observing.sync(log, history)
@@ -42,7 +42,7 @@ async def _sync(loaded: Loaded) -> tuple[int, HistoryTotals]:
 
 
 async def _totals(loaded: Loaded) -> HistoryTotals:
-    from core.assembly import open_history
+    from core.assembly.stores import open_history
 
     async with open_history(loaded.settings) as history:
         return await history.totals()

@@ -46,7 +46,7 @@ def ingest(
 
 
 async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -> IngestSummary:
-    from core.assembly import ingestion
+    from core.assembly.publishing import ingestion
     from core.dry_run import dry_run
 
     with console.progress("ingest") as listener:

@@ -62,7 +62,7 @@ def lag(
 
 
 async def _lag(loaded: Loaded, watch: bool, interval: float, as_json: bool, stop: asyncio.Event) -> None:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
     from core.fleet import owners, read_fleet
 
     group = loaded.settings.log.group

@@ -55,7 +55,7 @@ def plan(
 
 
 async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
-    from core.assembly import ingestion
+    from core.assembly.publishing import ingestion
     from core.dry_run import dry_run
 
     files: list[dict[str, Any]] = []

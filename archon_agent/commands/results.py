@@ -44,7 +44,7 @@ async def _load(
     loaded: Loaded, whole: bool, project: str | None, language: str | None, sort: str, limit: int | None
 ) -> tuple[list[dict[str, Any]], list[IndexedFile]]:
     """The whole records as documents, or the files' figures only."""
-    from core.assembly import open_index
+    from core.assembly.stores import open_index
 
     async with open_index(loaded.settings) as index:
         if whole:

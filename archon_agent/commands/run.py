@@ -46,7 +46,8 @@ def _serves(loaded: Loaded, drain: bool, no_http: bool) -> bool:
 
 async def _run(loaded: Loaded, drain: bool, *, serves: bool, stop: asyncio.Event) -> RunSummary:
     from archon_agent.http import serving
-    from core.assembly import consuming, open_log
+    from core.assembly.consuming import consuming
+    from core.assembly.stores import open_log
 
     settings = loaded.settings
     waiting = None

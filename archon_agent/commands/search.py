@@ -35,7 +35,7 @@ def search(
 
 
 async def _search(loaded: Loaded, words: str, project: str | None, limit: int) -> list[dict[str, Any]]:
-    from core.assembly import open_index
+    from core.assembly.stores import open_index
 
     async with open_index(loaded.settings) as index:
         return [hit.to_json() for hit in await index.search(words, project=project, limit=limit)]

@@ -14,8 +14,8 @@ from archon_agent.running import run_async
 from core import units
 
 if TYPE_CHECKING:
-    from core.history import Observation
-    from core.training import Evaluation, Money
+    from core.history.store import Observation
+    from core.history.training import Evaluation, Money
 
 app = typer.Typer(
     add_completion=False, help="Strategies chosen by what they cost before.", no_args_is_help=True
@@ -29,8 +29,8 @@ def train(loaded: Loaded, as_json: JsonFlag = False) -> None:
 
     Exit 1 where it was not activated.
     """
-    from core import training
-    from core.selection import activate
+    from core.history import training
+    from core.history.selection import activate
 
     history, money = _history(loaded)
     judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.thread_time)
@@ -51,7 +51,7 @@ def train(loaded: Loaded, as_json: JsonFlag = False) -> None:
 @with_settings("selector", "history", "cost")
 def evaluate(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Judge a model of the older 70 % of the history on the rest, against the rules and an oracle."""
-    from core import training
+    from core.history import training
 
     history, money = _history(loaded)
     judged = training.evaluate(history, money, seed=loaded.settings.selector.seed, clock=time.thread_time)
@@ -68,7 +68,7 @@ def evaluate(loaded: Loaded, as_json: JsonFlag = False) -> None:
 @with_settings("selector", "cost")
 def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Show the model that runs use: digest, training range, figures, trees."""
-    from core.selection import active_model
+    from core.history.selection import active_model
 
     model = active_model(loaded.settings)
     if as_json:
@@ -85,14 +85,14 @@ def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
 
 
 def _history(loaded: Loaded) -> tuple[list[Observation], Money]:
-    from core.training import Money
+    from core.history.training import Money
 
     settings = loaded.settings
     return run_async(lambda _stop: _joined(loaded)), Money(settings.selector, settings.cost)
 
 
 async def _joined(loaded: Loaded) -> list[Observation]:
-    from core.assembly import open_history
+    from core.assembly.stores import open_history
 
     async with open_history(loaded.settings) as history:
         return await history.joined()

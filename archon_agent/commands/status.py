@@ -49,7 +49,7 @@ def status(loaded: Loaded, as_json: JsonFlag = False) -> None:
 
 
 async def _members(loaded: Loaded) -> list[Member]:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
     from core.fleet import read_fleet
 
     async with open_log(loaded.settings) as log:

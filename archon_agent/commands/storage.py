@@ -77,7 +77,7 @@ def gc(loaded: Loaded, dry_run: DryRun = False, yes: Yes = False, as_json: JsonF
 
 async def _with_storage(loaded: Loaded, work: Callable[..., Awaitable[Any]], *more: Any) -> Any:
     """`work(client, *more)` on the configured storage. Raises `ConfigurationError` where there is none."""
-    from core.assembly import open_storage
+    from core.assembly.stores import open_storage
 
     client = open_storage(loaded.settings)
     if client is None:
@@ -113,7 +113,7 @@ async def _administer(client: ContentStorageClient, loaded: Loaded, *, setting_u
 
 
 async def _collect(client: ContentStorageClient, loaded: Loaded, remove: bool) -> GarbageReport:
-    from core.assembly import open_log
+    from core.assembly.stores import open_log
     from core.retention import collect_garbage
     from core.storage.garbage import GarbageRules
 

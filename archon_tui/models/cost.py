@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archon_tui.filters import Fields
 from archon_tui.widgets.painted import Line
 from core import units
-from core.cost_history import CostRow
+from core.history.costs import CostRow
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Cost, Usage, price, total, usd
 

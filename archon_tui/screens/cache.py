@@ -125,7 +125,7 @@ class CachePage(LivePage[CacheRow]):
         """Figures and largest entries. The caches stay open: opening reads their whole directory."""
         with self._lock:
             if self._caches is None:
-                from core.assembly import open_caches
+                from core.assembly.stores import open_caches
 
                 self._caches = open_caches(self.session.settings)
             return {

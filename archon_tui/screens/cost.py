@@ -24,7 +24,7 @@ from archon_tui.screens.page import bindings, state_line
 from archon_tui.widgets.painted import Line
 from archon_tui.widgets.row_list import Column, RowList
 from core import units
-from core.cost_history import CostRow
+from core.history.costs import CostRow
 from core.telemetry.cost import Cost, Usage, price, total, usd
 
 DAYS = 30
@@ -129,7 +129,7 @@ class CostPage(LivePage[Spent]):
         return [self._source]
 
     async def _ask(self) -> list[CostRow]:
-        from core.assembly import open_cost_history
+        from core.assembly.stores import open_cost_history
 
         self._since = (self.session.now() - timedelta(days=DAYS)).date()
         async with open_cost_history(self.session.settings) as history:

@@ -77,7 +77,7 @@ class HealthPage(LivePage[HealthRow]):
         return [self._checks]
 
     async def _examine(self) -> Report:
-        from core.assembly import examine
+        from core.assembly.examining import examine
 
         ready_for_processes()
         return await examine(self.session.settings)

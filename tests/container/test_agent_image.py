@@ -17,11 +17,12 @@ import boto3
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.assembly import ingestion, open_log
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.events.topics import FILE_INTELLIGENCE
 from core.settings import Settings, load
 from core.settings.storage import StorageSettings
-from core.source import Target
 from tests.container import neighbours
 from tests.container.neighbours import Network
 from tests.container.podman import PYTHON_IMAGE, Container, get, podman

@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka.admin import AclOperation, AdminClient
 
 from core.agent import Agent
-from core.assembly import consuming
+from core.assembly.consuming import consuming
 from core.consumer import Limits
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, dead_letter_topic
 from core.log.base import OutgoingMessage

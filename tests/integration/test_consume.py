@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from core.assembly import consuming, ingestion, open_index, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_index, open_log
 from core.consumer import RunSummary
 from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import BackendUnavailable, UsageError
@@ -21,7 +24,6 @@ from core.log.embedded import EmbeddedLog
 from core.log.embedded.consumer import EmbeddedConsumer
 from core.progress import BatchFinished, DeadLettered, FileAnalyzed, FileResolved, RunEvent
 from core.settings import Settings, load
-from core.source import Target
 from tests.repositories import FILES, commit, git, write
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -284,7 +286,7 @@ async def test_without_a_dead_letter_topic_nothing_is_committed(
 
     async def no_wait(_attempt: int) -> None: ...
 
-    monkeypatch.setattr("core.assembly.EmbeddedLog", Chosen)
+    monkeypatch.setattr("core.assembly.stores.EmbeddedLog", Chosen)
     monkeypatch.setattr("core.processor.backoff", no_wait)
     await send(settings, topics.REQUESTED_V2, b"poison")
     Chosen.refused = frozenset({topics.dead_letter_topic(topics.REQUESTED_V2)})

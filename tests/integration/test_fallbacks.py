@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from core.assembly import consuming, ingestion, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.consumer import RunSummary
 from core.events.topics import REQUESTED_V2
 from core.log.base import OutgoingMessage
 from core.progress import BreakerChanged, FallbackUsed, FileResolved, FilesScanned, RunEvent
 from core.settings import Settings, load
-from core.source import Target
 from core.summary import IngestSummary
 from tests.repositories import commit
 from tests.servers.fault_proxy import Fault, FaultProxy, Reset, Status, fault_proxy

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.assembly import Target, consuming, ingestion, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.consumer import RunSummary
 from core.errors import MessageTooLarge
 from core.events.codec import decode_request
@@ -148,7 +151,7 @@ async def test_a_message_the_log_refuses_is_upgraded_to_storage(
                 return [PublishFailure(0, MessageTooLarge("over 4,000 B"))]
             return await super().publish(topic, messages)
 
-    monkeypatch.setattr("core.assembly.EmbeddedLog", Refusing)
+    monkeypatch.setattr("core.assembly.stores.EmbeddedLog", Refusing)
     root = commit(tmp_path / "r", {"small.py": SMALL, "middle.py": b"y = 2\n" * 1_000})
     configured = settings(tmp_path / "home")
     summary = await ingest(configured, root)

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from core.assembly import consuming, ingestion, open_index, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import RemoteTarget, Target
+from core.assembly.stores import open_index, open_log
 from core.dry_run import dry_run
 from core.errors import UsageError
 from core.events.codec import decode_request
@@ -25,7 +28,6 @@ from core.planner import PlannedFile
 from core.progress import FallbackUsed, FileResolved, RunEvent
 from core.repository.facts import SkipReason
 from core.settings import Settings, load
-from core.source import RemoteTarget, Target
 from core.summary import IngestSummary
 from tests.bare_repositories import BareRepository, Content, Link, Submodule, generated_files
 from tests.repositories import git, write

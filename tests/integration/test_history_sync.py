@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from core import observing
-from core.assembly import consuming, event_source, ingestion, open_history, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import event_source, open_history, open_log
 from core.events.intelligence import Delivery
 from core.events.record import FileRecord
-from core.history import Observation
+from core.history import observing
+from core.history.store import Observation
 from core.log.base import EventLog
 from core.results.base import BatchResult
 from core.results.topic import TopicSink
 from core.settings import Settings, load
-from core.source import Target
 from tests.repositories import FILES, commit
 
 

@@ -20,7 +20,7 @@ from archon_agent import http
 from archon_agent.http import is_loopback, serving
 from archon_agent.openapi import document
 from core.agent import Agent
-from core.assembly import consuming
+from core.assembly.consuming import consuming
 from core.errors import ConfigurationError
 from core.events.agent import AgentStatus
 from core.settings import Settings, load

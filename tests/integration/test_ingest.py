@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from core.assembly import ingestion, open_log
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.dry_run import dry_run
 from core.errors import BackendUnavailable, MessageTooLarge, UsageError
 from core.events.codec import decode_content, decode_request
@@ -20,7 +22,6 @@ from core.log.embedded import EmbeddedLog
 from core.planner import PlannedFile
 from core.progress import BatchPublished, BatchRefused, FallbackUsed, FilesDeleted, FileSkipped, RunEvent
 from core.settings import Settings, load
-from core.source import Target
 from core.summary import IngestSummary
 from tests.repositories import FILES, commit, git, write
 
@@ -230,7 +231,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> type[Refusing]:
     class Chosen(Refusing):
         pass
 
-    monkeypatch.setattr("core.assembly.EmbeddedLog", Chosen)
+    monkeypatch.setattr("core.assembly.stores.EmbeddedLog", Chosen)
     return Chosen
 
 

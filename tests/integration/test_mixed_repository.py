@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from core.assembly import consuming, ingestion, open_caches, open_index, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_caches, open_index, open_log
 from core.events.codec import decode_request
 from core.events.request import Carrier
 from core.events.topics import REQUESTED_V2
 from core.progress import FileResolved, RunEvent
 from core.settings import Settings, load
-from core.source import Target
 from core.summary import IngestSummary
 from tests.repositories import commit
 from tests.servers.fault_proxy import FaultProxy, Status

@@ -15,10 +15,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from archon_agent.http import serving
-from core.assembly import consuming, ingestion
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.settings import Settings, load
 from core.settings.http import HttpSettings
-from core.source import Target
 from tests.repositories import FILES, commit
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,11 @@ import pytest
 import yaml
 
 from archon_agent.http import serving
-from core.assembly import consuming, ingestion
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.settings import Settings, load
 from core.settings.http import HttpSettings
-from core.source import Target
 from deploy.grafana.dashboards import DASHBOARDS
 from tests.repositories import FILES, commit
 from tests.servers.process import ServerProcess, free_port

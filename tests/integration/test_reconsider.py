@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from core.assembly import ingestion
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.dry_run import DryRun
 from core.events.common import ContentStrategy
 from core.planner import PlanItem, PlannedFile
 from core.repository.facts import FileFacts, Skip
 from core.settings import Settings, load
-from core.source import Target
 from tests.repositories import commit
 
 ROOT = Path(__file__).parents[2]

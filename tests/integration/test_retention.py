@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.assembly import Target, ingestion, open_log
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.errors import UsageError
 from core.events.codec import decode_request
 from core.events.topics import REQUESTED_V2, dead_letter_topic

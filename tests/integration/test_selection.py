@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from core.assembly import Target, backend_labels, consuming, ingestion, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import backend_labels, ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.errors import ConfigurationError
 from core.events.common import ContentStrategy
 from core.events.topics import REQUESTED_V2
+from core.history.selection import activate
 from core.planner import PlannedFile
-from core.selection import activate
 from core.settings import Settings, load
 from core.strategies.model import Leaf, Model, Trained, tree_key
 from tests.repositories import commit

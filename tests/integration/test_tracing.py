@@ -14,7 +14,10 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ExportedSpan
 
-from core.assembly import Target, consuming, ingestion, open_log
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
+from core.assembly.stores import open_log
 from core.events.codec import decode_request
 from core.events.topics import COMPLETED, REQUESTED_V2
 from core.log.base import LogMessage

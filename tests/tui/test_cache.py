@@ -11,7 +11,7 @@ from archon_tui.models.cache import HERE, Opened, Trends, causes, detail, docume
 from archon_tui.screens.cache import CachePage
 from archon_tui.screens.dialogs import Confirm
 from archon_tui.session import Session
-from core.assembly import open_caches
+from core.assembly.stores import open_caches
 from core.cache.counters import CacheStats
 from core.cache.index import Listed
 from core.events.agent import AgentStatus, CacheFigures

@@ -10,8 +10,8 @@ from archon_tui.app import ArchonApp
 from archon_tui.models.cost import SUM, detail, document, headline, known_once, rows
 from archon_tui.screens.cost import CostPage
 from archon_tui.session import Session
-from core.assembly import open_cost_history
-from core.cost_history import CostRow
+from core.assembly.stores import open_cost_history
+from core.history.costs import CostRow
 from core.settings.model import load
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Usage, price

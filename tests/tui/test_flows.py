@@ -15,7 +15,7 @@ from archon_tui.demo import files, make_repository, prepare
 from archon_tui.models.events import Kind
 from archon_tui.models.run import RunState
 from archon_tui.screens.dialogs import Confirm
-from core.assembly import open_index, open_log
+from core.assembly.stores import open_index, open_log
 from core.errors import BackendUnavailable
 from core.events.common import ContentStrategy
 from core.events.topics import REQUESTED_V2

@@ -13,7 +13,8 @@ from archon_tui.peek import lines_of
 from archon_tui.text import fit, wrap
 from archon_tui.widgets.line_view import LineView, wrapped
 from archon_tui.widgets.row_list import RowList
-from core.assembly import Target, ingestion
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from tests.tui.driving import HOSTILE, chosen, drawn, page, session_for, until
 
 CONTENT = b"x = '\x1b]0;owned\x07'  # \xe2\x80\xae reversed\n"

@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from core.cost_history import By, CostHistory, recording
 from core.errors import BackendUnavailable, UsageError
+from core.history.costs import By, CostHistory, recording
 from core.progress import FileAnalyzed
 from core.telemetry.cost import Usage
 from core.telemetry.cost_meter import Account, CostMeter, Spent

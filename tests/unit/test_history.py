@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import BackendUnavailable
-from core.history import ConsumedHalf, History, PublishedHalf, file_key
-from core.observing import ConsumeObserver, backend_label, extension_of, observing
+from core.history.observing import ConsumeObserver, backend_label, extension_of, observing
+from core.history.store import ConsumedHalf, History, PublishedHalf, file_key
 from core.progress import FileFailed, FileResolved
 
 

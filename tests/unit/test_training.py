@@ -7,11 +7,11 @@ import time
 import pytest
 
 from core.errors import UsageError
-from core.history import Observation
+from core.history.store import Observation
+from core.history.training import Evaluation, Money, evaluate, size_class, train
 from core.settings.operations import CostSettings
 from core.settings.sections import SelectorSettings
 from core.strategies.model import Leaf, Split
-from core.training import Evaluation, Money, evaluate, size_class, train
 
 FREE = CostSettings(storage_gb_month=0, transfer_gb=0, cpu_hour=0, put_1000=0, get_1000=0)
 MONEY = Money(SelectorSettings(min_files=50), FREE)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from core.errors import ConfigurationError, UsageError
 from core.events.common import ContentStrategy
-from core.history import Observation
+from core.history.store import Observation
 from core.repository.facts import Entry, FileFacts
 from core.settings.operations import CostSettings
 from core.settings.sections import SelectorSettings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +18,7 @@ from typing import Literal, Self, get_args
 
 from core.database import Database, Schema
 from core.errors import ArchonError, UsageError
+from core.history.flushing import Sleep, flushing
 from core.telemetry.cost import Usage
 from core.telemetry.cost_meter import Account, CostMeter, Spent
 
@@ -138,15 +139,13 @@ async def recording(
     charge: Charge = lambda _project, _strategy, _usage: None,
     *,
     interval_s: float = FLUSH_S,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[None]:
     """Write the meter's figures to the history every `interval_s` seconds while inside, and at the end.
 
     `charge` sees each account's usage once it is written. A history that cannot be written is only
     logged, and written later: counting must never stop the work.
     """
-
-    flushing = asyncio.Lock()
 
     async def flush() -> None:
         taken = meter.take()
@@ -161,17 +160,5 @@ async def recording(
         for account, spent in taken.items():
             charge(account.project, account.strategy, spent.usage)
 
-    async def go_on() -> None:
-        while True:
-            await sleep(interval_s)
-            async with flushing:
-                await flush()
-
-    task = asyncio.create_task(go_on())
-    try:
+    async with flushing(flush, interval_s, sleep):
         yield
-    finally:
-        async with flushing:
-            task.cancel()
-        await asyncio.wait({task})
-        await flush()

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import posixpath
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
@@ -19,7 +19,8 @@ from core.events.common import ContentStrategy, Wire
 from core.events.intelligence import FileIdentity
 from core.events.outcome import FileFailure
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE
-from core.history import ConsumedHalf, History, PublishedHalf, file_key
+from core.history.flushing import Sleep, flushing
+from core.history.store import ConsumedHalf, History, PublishedHalf, file_key
 from core.log.base import EventLog, LogMessage
 from core.progress import FileFailed, FileResolved, RunEvent
 
@@ -159,13 +160,12 @@ async def observing(
     history: History,
     *,
     interval_s: float = FLUSH_S,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[None]:
     """Write what `observer` gathers every `interval_s` seconds while inside, and at the end.
 
     A history that cannot be written is only logged: watching must never stop the work.
     """
-    flushing = asyncio.Lock()
 
     async def flush() -> None:
         try:
@@ -173,20 +173,8 @@ async def observing(
         except ArchonError as error:
             logger.warning("the observation history is not written: %s", error)
 
-    async def go_on() -> None:
-        while True:
-            await sleep(interval_s)
-            async with flushing:
-                await flush()
-
-    task = asyncio.create_task(go_on())
-    try:
+    async with flushing(flush, interval_s, sleep):
         yield
-    finally:
-        async with flushing:
-            task.cancel()
-        await asyncio.wait({task})
-        await flush()
 
 
 async def sync(log: EventLog, history: History) -> int:

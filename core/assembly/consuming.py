@@ -1,0 +1,194 @@
+"""Everything that an agent takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from core.agent import Agent
+from core.assembly.parts import charging, new_breakers, retry_policy, storage_to_check
+from core.assembly.source import open_git
+from core.assembly.stores import (
+    event_source,
+    open_caches,
+    open_cost_history,
+    open_history,
+    open_index,
+    open_log,
+    open_storage,
+)
+from core.bridge import BridgeIntelligenceGenerator
+from core.cache.counted import CountedCache
+from core.checks import breaker_check, caches_check, dependency_checks, disk_of, pool_check
+from core.consumer import Consumer, Limits
+from core.dead_letters import DeadLetters
+from core.errors import BackendUnavailable
+from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, dead_letter_topic
+from core.fetchers.base import Fetcher
+from core.fetchers.git_reference import GitReferenceFetcher
+from core.fetchers.inline import InlineFetcher
+from core.fetchers.local_path import LocalPathFetcher
+from core.fetchers.object_storage import ObjectStorageFetcher
+from core.fetchers.resolver import Resolver
+from core.fleet import Tally
+from core.history.costs import recording
+from core.history.observing import ConsumeObserver, observing
+from core.intelligence.pool import AnalyzerPool
+from core.processor import RequestProcessor
+from core.progress import Listener, ignore, tell_all
+from core.results.base import ResultSink
+from core.results.topic import TopicSink
+from core.settings import Settings
+from core.storage.base import ContentStorageClient
+from core.storage.factory import link_policy
+from core.storage.local import LocalStorageClient
+from core.telemetry.cost_meter import CostMeter
+from core.telemetry.metrics import Metrics
+from core.telemetry.span_export import exporting_spans
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def consuming(
+    settings: Settings, *, listener: Listener = ignore, service: bool = True
+) -> AsyncIterator[Agent]:
+    """Open everything that an agent needs.
+
+    A `service` waits for a durable step for ever; otherwise it fails after `agent.attempts`.
+    Raises `ConfigurationError`, also for a topic that is missing; `BackendUnavailable`.
+    """
+    agent = settings.agent
+    async with AsyncExitStack() as stack:
+        source = event_source()
+        tally = Tally(source, settings.log.group)
+        metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+        for name, directory in (("data", settings.data_dir), ("cache", settings.cache_dir)):
+            metrics.watch_disk(name, partial(disk_of, directory))
+        meter = CostMeter("consume")
+        spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-agent"))
+        listener = tell_all(listener, tally, metrics, meter, spans)
+        if settings.history.enabled and not settings.kafka.servers:  # else the halves go by topic
+            observer = ConsumeObserver()
+            listener = tell_all(listener, observer)
+            observations = await stack.enter_async_context(open_history(settings))
+            await stack.enter_async_context(observing(observer, observations))
+        log = await stack.enter_async_context(open_log(settings))
+        for topic in (*map(dead_letter_topic, settings.log.topics), COMPLETED, FAILED, FILE_INTELLIGENCE):
+            await log.max_message_bytes(topic)  # what cannot be written to later must be told now
+        analyzer = await stack.enter_async_context(
+            AnalyzerPool(workers=agent.workers or None, deadline_s=agent.parse_deadline)
+        )
+        history = await stack.enter_async_context(open_cost_history(settings))
+        await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
+        caches = await asyncio.to_thread(_caches_that_open, settings)
+        git = GitReferenceFetcher(partial(open_git, settings), listener)
+        resolver = Resolver(
+            consuming_fetchers(settings, caches, git, listener),
+            listener,
+            breakers=new_breakers(settings, "consumer", listener),
+            patience_s=agent.file_deadline,
+        )
+        stack.push_async_callback(resolver.close)
+        sinks: list[ResultSink] = []
+        if agent.index:
+            sinks.append(await stack.enter_async_context(open_index(settings)))
+        if settings.kafka.servers:
+            sinks.append(TopicSink(log, source))
+        processor = RequestProcessor(
+            log,
+            resolver,
+            analyzer,
+            sinks,
+            DeadLetters(log, settings.log.group),
+            source,
+            listener=listener,
+            attempts=None if service else agent.attempts,
+            held_bytes=agent.bytes_in_flight,
+        )
+        consumer = Consumer(
+            log,
+            processor,
+            group=settings.log.group,
+            topics=settings.log.topics,
+            member_id=source.instance_id,
+            limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
+        )
+        storage = await storage_to_check(settings, stack)
+        pool = pool_check(analyzer, busy=lambda: consumer.in_flight[0] > 0)
+        yield Agent(
+            log,
+            consumer,
+            BridgeIntelligenceGenerator(resolver, analyzer),
+            tally,
+            metrics,
+            group=settings.log.group,
+            topics=settings.log.topics,
+            caches=lambda: {name: cache.stats() for name, cache in caches.items()} | git.cache_stats(),
+            checks=[
+                *dependency_checks(settings, lambda: nullcontext(log), pool, storage),
+                breaker_check(lambda: resolver.breakers.tripped),
+                caches_check(lambda: {name: cache.trouble for name, cache in caches.items()}),
+            ],
+            health=settings.health,
+        )
+
+
+def _caches_that_open(settings: Settings) -> dict[str, CountedCache]:
+    """As `open_caches`; without caches the agent only works slower."""
+    try:
+        return open_caches(settings)
+    except BackendUnavailable as error:
+        logger.warning("contents are not cached: %s", error)
+        return {}
+
+
+def consuming_fetchers(
+    settings: Settings,
+    caches: Mapping[str, CountedCache],
+    git: GitReferenceFetcher,
+    listener: Listener = ignore,
+) -> list[Fetcher]:
+    """The fetchers these settings make possible; each closes the cache that it uses."""
+    roots = settings.agent.local_roots
+    if roots is None:  # paths of strangers' machines mean nothing here, those of this machine may
+        roots = () if settings.kafka.servers else ("/",)
+    local = [Path(root) for root in roots]
+    return [
+        InlineFetcher(),
+        LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
+        _object_storage_fetcher(settings, caches.get("object"), listener),
+        git,
+    ]
+
+
+def _object_storage_fetcher(
+    settings: Settings, cache: CountedCache | None, listener: Listener
+) -> ObjectStorageFetcher:
+    storage = settings.storage
+    stores: list[ContentStorageClient] = []
+    if storage.read_by_key and storage.provider != "none":
+        # Events published before another provider was configured may still point to this machine's store.
+        stores = [LocalStorageClient(settings.objects_dir)]
+        configured = open_storage(settings)
+        if configured and configured.location != stores[0].location:
+            stores.append(configured)
+    links: LinkReader | None = None
+    if policy := link_policy(storage):
+        from core.storage.links import LinkReader  # who follows no links pays for no HTTP client
+
+        links = LinkReader(policy, storage.in_flight)
+    return ObjectStorageFetcher(
+        stores,
+        links,
+        cache,
+        retry=retry_policy(settings),
+        in_flight=storage.in_flight,
+        listener=listener,
+    )

@@ -1,0 +1,189 @@
+"""Everything that planning and publishing a repository takes."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from core.assembly.parts import charging, new_breakers, retry_policy
+from core.assembly.source import Target, open_source
+from core.assembly.stores import event_source, open_cost_history, open_history, open_log, open_storage
+from core.errors import ConfigurationError, UsageError
+from core.events.common import ContentStrategy
+from core.events.topics import REQUESTED_V2
+from core.history.costs import CostHistory, recording
+from core.history.observing import PublishObserver, backend_label, observing
+from core.history.selection import new_selector
+from core.log.base import EventLog
+from core.manifest import SqliteManifest
+from core.planner import Planner, PlanRules
+from core.progress import FilesExpected, Listener, ignore, tell_all
+from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
+from core.repository.facts import Countable
+from core.settings import Settings
+from core.since import SinceManifest
+from core.strategies.base import PublishContext, Strategy
+from core.strategies.inline import InlineStrategy
+from core.strategies.object_storage import ObjectStorageStrategy, drain_warning
+from core.telemetry.cost_meter import CostMeter
+from core.telemetry.export import export
+from core.telemetry.metrics import Metrics
+from core.telemetry.span_export import exporting_spans
+
+logger = logging.getLogger(__name__)
+
+# The largest event's JSON around its files: names, URLs and credentials references have bounds.
+ENVELOPE_BYTES = 16 << 10
+_UNFIT = re.compile(r"[^\w. -]+")
+PROJECT_NAME_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestion:
+    """A repository opened for publishing."""
+
+    project_name: str
+    context: PublishContext
+    planner: Planner
+    publisher: Publisher
+    rules: PublishRules
+    costs: CostHistory
+
+
+@asynccontextmanager
+async def ingestion(
+    settings: Settings, target: Target, *, show_unchanged: bool = False, listener: Listener = ignore
+) -> AsyncIterator[Ingestion]:
+    """Open everything that planning and publishing `target` needs.
+
+    Raises `UsageError` for a wrong path or name, `ConfigurationError`, `BackendUnavailable`.
+    """
+    publish = settings.publish
+    async with AsyncExitStack() as stack:
+        source = await open_source(settings, target, stack)
+        repository = source.repository
+        if isinstance(repository, Countable):
+            listener(FilesExpected(repository.count_files()))
+        project = project_name(target.project_name, repository.name)
+        log = await stack.enter_async_context(open_log(settings))
+        limit = min(publish.max_batch_bytes, await log.max_message_bytes(REQUESTED_V2))
+        context = PublishContext(
+            project_name=project,
+            repository=repository,
+            git=repository.git_state(),
+            max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
+        )
+        await _warn_of_short_links(settings, log)
+        scope = f"{log.name} {project}"
+        manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
+        backends = backend_labels(settings, context)
+        selector = new_selector(settings, backends, source.preferred)
+        rules = PublishRules(
+            source=event_source(),
+            batch_size=publish.batch_size,
+            max_batch_bytes=limit,
+            include_tests=publish.include_tests,
+            force_reindex=target.force_reindex,
+            selector=selector.name,
+            selector_model=selector.model_id,
+        )
+        job = str(uuid.uuid4())
+        meter = CostMeter("publish", project=project, job=job)
+        metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+        spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-ingest"))
+        listener = tell_all(listener, metrics, meter, spans)
+        made = [*publishing_strategies(settings, listener), source.git]
+        strategies = [strategy for strategy in made if strategy.name not in target.without]
+        for strategy in strategies:
+            stack.push_async_callback(strategy.close)
+        stack.push_async_callback(export, metrics, settings.telemetry)
+        history = await stack.enter_async_context(open_cost_history(settings))
+        await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
+        plan_rules = PlanRules(
+            whole_limit=publish.inline_size_limit,
+            wanted=_wanted(settings, strategies),
+            include_tests=publish.include_tests,
+            force=target.force_reindex,
+            show_unchanged=show_unchanged,
+            overrides=target.overrides,
+        )
+        known = manifest if source.base is None else SinceManifest(manifest, source.base)
+        planner = Planner(context, strategies, selector, plan_rules, known)
+        observer = PublishObserver(job, project, source.kind, backends)
+        if settings.history.enabled:
+            observations = await stack.enter_async_context(open_history(settings))
+            await stack.enter_async_context(observing(observer, observations))
+        publisher = Publisher(
+            log,
+            context,
+            strategies,
+            rules,
+            known,
+            listener,
+            correlation_id=job,
+            breakers=new_breakers(settings, "publisher", listener),
+            observe=observer if settings.history.enabled else lambda _files, _seconds: None,
+        )
+        yield Ingestion(project, context, planner, publisher, rules, history)
+
+
+def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentStrategy, str]:
+    """What the history calls the backend of each strategy."""
+    storage = settings.storage
+    log = "kafka" if settings.kafka.servers else "embedded"
+    git = context.git.remote_url if context.git else None
+    return {
+        ContentStrategy.INLINE: backend_label(log, ",".join(settings.kafka.servers)),
+        ContentStrategy.OBJECT_STORAGE: backend_label(
+            storage.provider, f"{storage.endpoint or ''} {storage.bucket or ''}"
+        ),
+        ContentStrategy.GIT_REFERENCE: backend_label("git", git or ""),
+    }
+
+
+def publishing_strategies(settings: Settings, listener: Listener = ignore) -> list[Strategy]:
+    """The strategies these settings make possible for files whose bytes are at hand."""
+    strategies: list[Strategy] = [InlineStrategy(settings.publish.inline_size_limit)]
+    if storage := open_storage(settings):
+        strategies.append(
+            ObjectStorageStrategy(
+                storage,
+                link_lifetime_s=settings.storage.link_lifetime,
+                retry=retry_policy(settings),
+                listener=listener,
+            )
+        )
+    return strategies
+
+
+async def _warn_of_short_links(settings: Settings, log: EventLog) -> None:
+    if settings.storage.provider in {"none", "local"}:
+        return
+    lags = await log.lag(settings.log.group, settings.log.topics)
+    if warning := drain_warning(lags, settings.storage.link_lifetime):
+        logger.warning(warning)
+
+
+def _wanted(settings: Settings, strategies: Sequence[Strategy]) -> ContentStrategy | None:
+    """The user's explicit choice. Raises `ConfigurationError` where nothing can carry it out."""
+    if settings.publish.content_strategy == "auto":
+        return None
+    wanted = ContentStrategy(settings.publish.content_strategy)
+    if wanted not in {strategy.name for strategy in strategies}:
+        raise ConfigurationError(f"the content strategy {wanted} is not configured")
+    return wanted
+
+
+def project_name(given: str | None, default: str) -> str:
+    """A valid project name, 1 to 100 characters. Raises `UsageError` for a given one that is not."""
+    if given is None:
+        return _UNFIT.sub("-", default).strip("-")[:PROJECT_NAME_LIMIT] or "project"
+    if not 1 <= len(given) <= PROJECT_NAME_LIMIT or not given.isprintable():
+        raise UsageError(f"a project name has 1 to {PROJECT_NAME_LIMIT} printable characters")
+    return given

@@ -1,0 +1,72 @@
+"""Opens what archon keeps and talks to: log, indexes, histories, object storage, caches."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from core.cache.counted import CountedCache
+from core.cache.disk import DiskCache
+from core.events.common import Source
+from core.history.costs import CostHistory
+from core.history.store import History
+from core.log.base import EventLog
+from core.log.embedded import EmbeddedLog
+from core.results.index import ResultsIndex
+from core.settings import Settings
+from core.storage.base import ContentStorageClient
+from core.storage.factory import new_storage
+
+
+def event_source(service: str = "archon-agent") -> Source:
+    """Who this process says it is on the wire."""
+    hostname = socket.gethostname()
+    return Source(service=service, instance_id=f"{hostname}-{os.getpid()}", hostname=hostname)
+
+
+def open_log(settings: Settings) -> EventLog:
+    """The event log of these settings, to be entered as a context manager. Raises `ConfigurationError`."""
+    if settings.kafka.servers:
+        from core.log.kafka import KafkaLog  # only who uses Kafka pays for its client
+
+        return KafkaLog(settings.kafka, client_id=event_source().instance_id)
+    return EmbeddedLog(settings.data_dir / "log.sqlite", partitions=settings.log.partitions)
+
+
+def open_index(settings: Settings) -> ResultsIndex:
+    """The local results index, to be entered as a context manager."""
+    return ResultsIndex(settings.data_dir / "results.sqlite")
+
+
+def open_cost_history(settings: Settings) -> CostHistory:
+    """The local history of what ingestion used, to be entered as a context manager."""
+    return CostHistory(settings.data_dir / "cost.sqlite")
+
+
+def open_history(settings: Settings) -> History:
+    """The local history of how files were delivered, to be entered as a context manager."""
+    bounds = settings.history
+    return History(settings.data_dir / "history.sqlite", max_age_s=bounds.max_age, max_rows=bounds.max_files)
+
+
+def open_storage(settings: Settings) -> ContentStorageClient | None:
+    """The object storage of these settings, None where there is none. Raises `ConfigurationError`."""
+    return new_storage(settings.storage, settings.objects_dir)
+
+
+def open_caches(settings: Settings) -> dict[str, CountedCache]:
+    """Every cache that is turned on, opened, by its type. Blocks; raises as `open_content_cache`."""
+    content = open_content_cache(settings)
+    return {"object": content} if content else {}
+
+
+def open_content_cache(settings: Settings) -> CountedCache | None:
+    """The cache of fetched contents, opened; None where it is turned off. Blocks.
+
+    Raises `BackendUnavailable` or `ConfigurationError` where the directory cannot be used.
+    """
+    if not settings.cache.max_bytes:
+        return None
+    cache = CountedCache(DiskCache(settings.content_cache_dir, settings.cache.max_bytes))
+    cache.open()
+    return cache
