@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from core.errors import ArchonError, BackendUnavailable, ConfigurationError, UsageError
+from core.errors import ArchonError, BackendUnavailable, ConfigurationError, UnsafeInput, UsageError
 
 
 class ExitCode(IntEnum):
@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 def code_of(error: ArchonError) -> ExitCode:
     """The code a command ends with when `error` ends it."""
     match error:
-        case UsageError():
+        case UsageError() | UnsafeInput():  # what ends a command as a whole came from its command line
             return ExitCode.USAGE
         case ConfigurationError():
             return ExitCode.CONFIGURATION

@@ -20,6 +20,8 @@ from core.summary import IngestSummary
 
 app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
 
+NOTHING = "there is nothing to ingest: no files (--include-untracked takes those that Git does not track)"
+
 
 @app.command()
 @with_settings("publish", "storage", "git", "log", "kafka", "breaker", "selector", "history")
@@ -78,7 +80,7 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
         console.out.print(Text(f"  fallback {cause}: {count:,}"))
     _show_skips(summary, verbose)
     if not summary.files_discovered:
-        console.say("there is nothing to ingest: no files")
+        console.say(NOTHING)
     if summary.interrupted:
         console.say("interrupted: what was acknowledged stays, run it again for the rest")
     if summary.refusal:

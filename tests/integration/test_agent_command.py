@@ -173,7 +173,19 @@ def test_wrong_settings(agent: Agent, repository: Path, tmp_path: Path) -> None:
 def test_an_empty_repository_is_said(agent: Agent, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = agent.run("ingest", tmp_path / "empty")
-    assert (done.returncode, done.stderr.strip()) == (0, "there is nothing to ingest: no files")
+    assert done.returncode == 0
+    assert done.stderr.startswith("there is nothing to ingest: no files")
+
+
+def test_a_work_tree_of_untracked_files_says_how_to_take_them(agent: Agent, tmp_path: Path) -> None:
+    root = commit(tmp_path / "r", {})
+    (root / "new.py").write_text("x = 1\n")
+    assert "--include-untracked" in agent.run("ingest", root).stderr
+    assert "published 1 of 1" in agent.run("ingest", root, "--include-untracked").stdout
+
+
+def test_an_unsafe_url_is_wrong_usage(agent: Agent) -> None:
+    assert_one_line(agent.run("ingest", "--git-url", "ext::sh -c id"), 2, "is not a Git URL")
 
 
 def test_a_skipped_fault_is_exit_code_1(agent: Agent, tmp_path: Path) -> None:
