@@ -45,7 +45,8 @@ def _serves(loaded: Loaded, drain: bool, no_http: bool) -> bool:
 
 
 async def _run(loaded: Loaded, drain: bool, *, serves: bool, stop: asyncio.Event) -> RunSummary:
-    from archon_agent.http import serving
+    from archon_agent.http.agent import agent_handlers
+    from archon_agent.http.server import serving
     from core.assembly.consuming import consuming
     from core.assembly.stores import open_log
 
@@ -57,7 +58,8 @@ async def _run(loaded: Loaded, drain: bool, *, serves: bool, stop: asyncio.Event
     with console.progress("run", total_messages=waiting) as listener:
         async with consuming(settings, listener=listener, service=not drain) as agent:
             http = settings.http if serves else settings.http.model_copy(update={"address": ""})
-            async with serving(agent, http) as url:
+            handlers = agent_handlers(agent, requests_at_once=http.requests_at_once)
+            async with serving(handlers, http) as url:
                 if url:
                     console.say(f"serving {url}")
                 return await agent.run(drain=drain, stop=stop)

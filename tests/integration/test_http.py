@@ -16,8 +16,10 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from archon_agent import http
-from archon_agent.http import is_loopback, serving
+from archon_agent.http import answers
+from archon_agent.http.agent import agent_handlers
+from archon_agent.http.guard import is_loopback
+from archon_agent.http.server import make_app, serving
 from archon_agent.openapi import document
 from core.agent import Agent
 from core.assembly.consuming import consuming
@@ -42,7 +44,7 @@ async def served(
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, Agent]]:
     """A working agent's server, and a client of it."""
     stop = asyncio.Event()
-    async with consuming(settings) as agent, serving(agent, options) as url:
+    async with consuming(settings) as agent, serving(agent_handlers(agent), options) as url:
         running = asyncio.create_task(agent.run(drain=False, stop=stop))
         try:
             async with aiohttp.ClientSession(url) as client:
@@ -162,7 +164,7 @@ async def test_a_body_over_the_limit_is_refused(settings: Settings) -> None:
 async def test_a_body_that_does_not_come_is_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "BODY_DEADLINE_S", 0.2)
+    monkeypatch.setattr(answers, "BODY_DEADLINE_S", 0.2)
 
     async def trickle() -> AsyncIterator[bytes]:
         yield b"{"
@@ -200,7 +202,7 @@ async def test_with_a_token_changes_need_it(
 
 async def test_bound_to_the_network_without_a_token_nothing_can_be_changed(settings: Settings) -> None:
     async with consuming(settings) as agent:
-        app = http.make_app(agent, HttpSettings(), token=None, on_loopback=False)
+        app = make_app(agent_handlers(agent), HttpSettings(), token=None, on_loopback=False)
         runner = aiohttp.web.AppRunner(app)
         await runner.setup()
         try:
@@ -218,7 +220,7 @@ async def test_bound_to_the_network_without_a_token_nothing_can_be_changed(setti
 async def test_before_it_joined_its_group_it_is_not_ready(settings: Settings) -> None:
     async with (
         consuming(settings) as agent,
-        serving(agent, HttpSettings(address=ANYWHERE)) as url,
+        serving(agent_handlers(agent), HttpSettings(address=ANYWHERE)) as url,
         aiohttp.ClientSession(url) as client,
         client.get("/ready") as answer,
     ):
@@ -233,7 +235,7 @@ async def test_an_address_in_use_is_a_configuration_error(settings: Settings) ->
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         async with consuming(settings) as agent:
             with pytest.raises(ConfigurationError, match="cannot listen") as caught:
-                async with serving(agent, HttpSettings(address=address)):
+                async with serving(agent_handlers(agent), HttpSettings(address=address)):
                     pass
             assert "--no-http" in (caught.value.hint or "")
 

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from archon_agent.http import serving
+from archon_agent.http.agent import agent_handlers
+from archon_agent.http.server import serving
 from core.assembly.consuming import consuming
 from core.assembly.publishing import ingestion
 from core.assembly.source import Target
@@ -66,7 +67,7 @@ async def test_a_running_agent_answers_health_readiness_and_metrics(
     await publish(settings, repository)
     async with (
         consuming(settings, service=False) as agent,
-        serving(agent, HttpSettings(address="127.0.0.1:0")) as url,
+        serving(agent_handlers(agent), HttpSettings(address="127.0.0.1:0")) as url,
         aiohttp.ClientSession(url) as client,
     ):
         async with client.get("/ready") as answer:

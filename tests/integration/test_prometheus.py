@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from archon_agent.http import serving
+from archon_agent.http.agent import agent_handlers
+from archon_agent.http.server import serving
 from core.assembly.consuming import consuming
 from core.assembly.publishing import ingestion
 from core.assembly.source import Target
@@ -86,7 +87,7 @@ async def agent_at(settings: Settings, port: int) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with (
         consuming(settings) as agent,
-        serving(agent, HttpSettings(address=f"127.0.0.1:{port}")),
+        serving(agent_handlers(agent), HttpSettings(address=f"127.0.0.1:{port}")),
     ):
         running = asyncio.create_task(agent.run(drain=False, stop=stop))
         try:
