@@ -9,15 +9,15 @@ import posixpath
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Annotated, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from core.batches import PackedFile
 from core.errors import AnalysisFailed, ArchonError
 from core.events.codec import from_json
-from core.events.common import ContentStrategy, Wire
-from core.events.intelligence import FileIdentity
-from core.events.outcome import FileFailure
+from core.events.common import AnyText, ContentStrategy, Wire
+from core.events.request import Carrier
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE
 from core.history.flushing import Sleep, flushing
 from core.history.store import ConsumedHalf, History, PublishedHalf, file_key
@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_S = 1.0
 EXTENSION_LIMIT = 16
-_PAGE = 1000
+# What comes by topic is anybody's: no longer than our own runs' ids, no larger than a column holds.
+JOB_LIMIT: Final = 64
+_PAGE: Final = 1000
 
 
 def backend_label(kind: str, address: str) -> str:
@@ -36,20 +38,43 @@ def backend_label(kind: str, address: str) -> str:
     return f"{kind}:{hashlib.blake2b(address.encode(), digest_size=4).hexdigest()}"
 
 
+Job = Annotated[str, Field(max_length=JOB_LIMIT)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Delivery(Wire):
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    attempts: Count = 1
+    wire_bytes: Count = 0
+    cache_hit: bool | None = None
+
+
+class _DeliveredFile(Wire):
+    path: AnyText
+    content_source: Carrier
+    correlation_id: Job
+    delivery: _Delivery
+
+
 class _Delivered(Wire):
     """What a result event says of the way its file came."""
 
-    payload: FileIdentity
+    payload: _DeliveredFile
+
+
+class _Failure(Wire):
+    path: AnyText
+    reason: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 
 
 class _Failures(Wire):
-    failures: tuple[FileFailure, ...] = ()
+    failures: tuple[_Failure, ...] = ()
 
 
 class _Failed(Wire):
     """What an outcome event says of the files that did not come."""
 
-    correlation_id: str
+    correlation_id: Job
     payload: _Failures
 
 
@@ -178,44 +203,53 @@ async def observing(
 
 
 async def sync(log: EventLog, history: History) -> int:
-    """Take over the halves that agents published since the last time; how many there were."""
+    """Take over the halves that agents published since the last time; how many there were.
+
+    It may be cancelled at any time: the next call goes on from the last page.
+    """
     taken = 0
     for topic, read in ((FILE_INTELLIGENCE, _delivered), (COMPLETED, _failures), (FAILED, _failures)):
-        page: dict[int, list[ConsumedHalf]] = {}
-        ends: dict[int, int] = {}
-        starts: dict[int, int] = {}
-        async for message in log.browse(topic):
-            where = message.partition
-            if where not in starts:
-                starts[where] = await history.synced(topic, where)
-            if message.offset < starts[where]:
-                continue
-            page.setdefault(where, []).extend(read(message))
-            ends[where] = message.offset + 1
-            if len(page[where]) >= _PAGE:
-                taken += len(page[where])
-                await history.add_consumed(page.pop(where), synced=(topic, where, ends.pop(where)))
-        for where, end in ends.items():
-            halves = page.get(where, [])
-            taken += len(halves)
-            await history.add_consumed(halves, synced=(topic, where, end))
+        taken += await _sync_topic(log, history, topic, read)
+    return taken
+
+
+async def _sync_topic(
+    log: EventLog, history: History, topic: str, read: Callable[[LogMessage], list[ConsumedHalf]]
+) -> int:
+    name = f"{log.name} {topic}"
+    taken = messages = 0
+    halves: list[ConsumedHalf] = []
+    ends: dict[int, int] = {}
+
+    async def write() -> None:
+        synced = [(name, partition, end) for partition, end in ends.items()]
+        await history.add_consumed(halves, synced=synced)
+        halves.clear()
+
+    async for message in log.browse(topic, starts=await history.synced(name)):
+        found = read(message)
+        halves += found
+        ends[message.partition] = message.offset + 1
+        taken += len(found)
+        messages += 1
+        if messages % _PAGE == 0:
+            await write()
+    if ends:
+        await write()
     return taken
 
 
 def _delivered(message: LogMessage) -> list[ConsumedHalf]:
     """The half in a result event; none of a tombstone, or of what carries no such half."""
     try:
-        event = _Delivered.model_validate(from_json(message.value or b""))
+        file = _Delivered.model_validate(from_json(message.value or b"")).payload
     except (ArchonError, ValidationError):
         return []
-    file = event.payload
-    delivery = file.delivery
-    if delivery is None or file.correlation_id is None:
-        return []
+    job, delivery = file.correlation_id, file.delivery
     return [
         ConsumedHalf(
-            file.correlation_id,
-            file_key(file.correlation_id, file.path),
+            job,
+            file_key(job, file.path),
             message.timestamp_ms / 1000,
             file.content_source,
             delivery.seconds,

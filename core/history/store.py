@@ -9,9 +9,9 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from core.database import Database, Schema
 from core.safety.path import to_bytes
@@ -19,6 +19,9 @@ from core.safety.path import to_bytes
 DAY_S = 24 * 3600.0
 # A row takes about 120 bytes, so that the default bound keeps the file under 64 MB.
 MOST_ROWS = 500_000
+TRIM_EVERY_S: Final = 3600.0
+TRIM_SHARE: Final = 20
+"""An open history is trimmed each hour, and when a 20th of its bound was added."""
 
 SCHEMA = Schema(
     name="observation history",
@@ -42,7 +45,17 @@ SCHEMA = Schema(
 )
 
 
-class PublishedHalf(NamedTuple):
+@dataclass(frozen=True)
+class Half:
+    """Which file of which run, and when: Unix time."""
+
+    job: str
+    file: int
+    at: float
+
+
+@dataclass(frozen=True)
+class PublishedHalf(Half):
     """What the publisher knows. Sizes are bytes, `pack_s` seconds until the log had the file.
 
     `backend` names the strategy's backend without its address (`minio:3f9c…`), `origin` is `work_tree`,
@@ -50,9 +63,6 @@ class PublishedHalf(NamedTuple):
     strategy stood in for.
     """
 
-    job: str
-    file: int
-    at: float
     project: str
     strategy: str
     backend: str
@@ -67,44 +77,21 @@ class PublishedHalf(NamedTuple):
     encoded_bytes: int
 
 
-class ConsumedHalf(NamedTuple):
+@dataclass(frozen=True)
+class ConsumedHalf(Half):
     """What the consumer knows. `outcome` is `ok` or the reason of the failure; the rest is None with that."""
 
-    job: str
-    file: int
-    at: float
-    source: str | None
-    resolve_s: float | None
-    cache_hit: bool | None
-    attempts: int | None
-    wire_bytes: int | None
-    outcome: str
-
-
-class Observation(NamedTuple):
-    """Both halves of a file; those of the columns."""
-
-    job: str
-    file: int
-    at: float
-    project: str
-    strategy: str
-    backend: str
-    origin: str
-    feasible: str
-    size: int
-    language: str | None
-    extension: str
-    encoding: str | None
-    pack_s: float
-    wanted: str | None
-    encoded_bytes: int
     source: str | None
     resolve_s: float | None
     cache_hit: int | None
     attempts: int | None
     wire_bytes: int | None
     outcome: str
+
+
+@dataclass(frozen=True)
+class Observation(ConsumedHalf, PublishedHalf):
+    """Both halves of a file; `at` is when it was published."""
 
     @property
     def failed(self) -> bool:
@@ -127,21 +114,27 @@ def file_key(job: str, path: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def _upsert(half: type[PublishedHalf | ConsumedHalf]) -> str:
-    names = half._fields
-    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in {"job", "file", "at"})
+def _columns(half: type[Half]) -> list[str]:
+    return [field.name for field in fields(half)]
+
+
+def _upsert(half: type[Half], kept: frozenset[str]) -> str:
+    """Adds a half to whatever is known of its file, whose `kept` columns stay."""
+    names = _columns(half)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in kept)
     return (
-        f"INSERT INTO observations ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608 - our own names
-        f"ON CONFLICT DO UPDATE SET {changes}"
+        f"INSERT INTO observations ({', '.join(names)}) "  # noqa: S608 - our own names
+        f"VALUES ({', '.join(f':{name}' for name in names)}) ON CONFLICT DO UPDATE SET {changes}"
     )
 
 
-_PUBLISHED, _CONSUMED = _upsert(PublishedHalf), _upsert(ConsumedHalf)
+_KEY = frozenset({"job", "file"})
+_PUBLISHED, _CONSUMED = _upsert(PublishedHalf, _KEY), _upsert(ConsumedHalf, _KEY | {"at"})
 _JOINED = "strategy IS NOT NULL AND outcome IS NOT NULL"
 
 
 class History:
-    """The SQLite file `path`, trimmed to its bounds when opened; several processes may write it."""
+    """The SQLite file `path`, kept to its bounds; several processes may write it."""
 
     def __init__(
         self,
@@ -155,6 +148,8 @@ class History:
         self._max_age_s = max_age_s
         self._max_rows = max_rows
         self._now = now
+        self._trimmed_at = 0.0
+        self._added = 0
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -165,38 +160,50 @@ class History:
         await self._database.close()
 
     async def trim(self) -> None:
-        """Forget what is too old, then the oldest of what is too much."""
-        oldest = self._now() - self._max_age_s
-        await self._database.write(partial(_trim, oldest=oldest, most=self._max_rows))
+        """Forget what is too old; of what is too much, first what others published, then the oldest."""
+        await self._database.write(self._trim)
 
     async def add_published(self, halves: Sequence[PublishedHalf]) -> None:
         """Durable on return. Raises `BackendUnavailable`."""
-        await self._database.write(lambda db: db.executemany(_PUBLISHED, halves))
+        await self._database.write(lambda db: self._add(db, _PUBLISHED, halves))
 
     async def add_consumed(
-        self, halves: Sequence[ConsumedHalf], *, synced: tuple[str, int, int] | None = None
+        self, halves: Sequence[ConsumedHalf], *, synced: Sequence[tuple[str, int, int]] = ()
     ) -> None:
         """Durable on return, with `synced` (topic, partition, next offset) in the same transaction."""
 
         def write(db: sqlite3.Connection) -> None:
-            db.executemany(_CONSUMED, halves)
-            if synced:
-                db.execute("REPLACE INTO synced VALUES (?, ?, ?)", synced)
+            self._add(db, _CONSUMED, halves)
+            db.executemany("REPLACE INTO synced VALUES (?, ?, ?)", synced)
 
         await self._database.write(write)
 
-    async def synced(self, topic: str, partition: int) -> int:
-        """The offset that a topic's partition is to be read from next."""
-        found = await self._database.read(
-            lambda db: db.execute(
-                "SELECT offset FROM synced WHERE topic = ? AND partition = ?", (topic, partition)
-            ).fetchone()
-        )
-        return found[0] if found else 0
+    def _add(self, db: sqlite3.Connection, upsert: str, halves: Sequence[Half]) -> None:
+        db.executemany(upsert, map(vars, halves))
+        self._added += len(halves)
+        is_much = self._added * TRIM_SHARE > self._max_rows
+        if is_much or self._now() - self._trimmed_at >= TRIM_EVERY_S:
+            self._trim(db)
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        self._trimmed_at, self._added = self._now(), 0
+        db.execute("DELETE FROM observations WHERE at < ?", (self._trimmed_at - self._max_age_s,))
+        (rows,) = db.execute("SELECT count(*) FROM observations").fetchone()
+        if rows > self._max_rows:
+            db.execute(
+                """DELETE FROM observations WHERE (job, file) IN
+                     (SELECT job, file FROM observations ORDER BY strategy IS NOT NULL, at LIMIT ?)""",
+                (rows - self._max_rows,),
+            )
+
+    async def synced(self, topic: str) -> dict[int, int]:
+        """The offset that each partition of a topic is to be read from next; those never read are absent."""
+        query = "SELECT partition, offset FROM synced WHERE topic = ?"
+        return await self._database.read(lambda db: dict(db.execute(query, (topic,)).fetchall()))
 
     async def joined(self) -> list[Observation]:
         """Every observation of which both halves are known, in the order of time."""
-        names = ", ".join(Observation._fields)
+        names = ", ".join(_columns(Observation))
         query = f"SELECT {names} FROM observations WHERE {_JOINED} ORDER BY at, job, file"  # noqa: S608 - our own names
         rows: list[tuple[Any, ...]] = await self._database.read(lambda db: db.execute(query).fetchall())
         return [Observation(*row) for row in rows]
@@ -206,14 +213,3 @@ class History:
         query = f"SELECT total({_JOINED}), count(*), min(at), max(at) FROM observations"  # noqa: S608 - our own words
         joined, rows, first, last = await self._database.read(lambda db: db.execute(query).fetchone())
         return HistoryTotals(int(joined), rows - int(joined), first, last)
-
-
-def _trim(db: sqlite3.Connection, *, oldest: float, most: int) -> None:
-    db.execute("DELETE FROM observations WHERE at < ?", (oldest,))
-    (rows,) = db.execute("SELECT count(*) FROM observations").fetchone()
-    if rows > most:
-        db.execute(
-            """DELETE FROM observations WHERE (job, file) IN
-                 (SELECT job, file FROM observations ORDER BY at LIMIT ?)""",
-            (rows - most,),
-        )

@@ -86,6 +86,11 @@ class PartitionLag:
         )
 
 
+def started(begin: int, end: int, start: int) -> int:
+    """Where browsing from `start` begins in a partition of the offsets from `begin` to below `end`."""
+    return start if begin <= start <= end else begin
+
+
 RevokedHandler = Callable[[frozenset[TopicPartition]], Awaitable[None]]
 
 
@@ -175,9 +180,18 @@ class EventLog(Protocol):
         ...
 
     def browse(
-        self, topic: str, *, limit: int | None = None, newest_first: bool = False
+        self,
+        topic: str,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        starts: Mapping[int, int] | None = None,
     ) -> AsyncIterator[LogMessage]:
-        """Read `topic` outside any group, from its oldest to its present end (or backwards)."""
+        """Read `topic` outside any group, from its oldest to its present end (or backwards).
+
+        `starts` leaves out what is below an offset of a partition; one that the partition does not have
+        leaves out nothing.
+        """
         ...
 
     async def read(self, position: Position) -> LogMessage | None:

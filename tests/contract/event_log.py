@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -62,10 +62,16 @@ async def lag_at(log: EventLog, group: str, where: TopicPartition) -> PartitionL
 
 
 async def browsed(
-    log: EventLog, topic: str, *, limit: int | None = None, newest_first: bool = False
+    log: EventLog,
+    topic: str,
+    *,
+    limit: int | None = None,
+    newest_first: bool = False,
+    starts: Mapping[int, int] | None = None,
 ) -> list[LogMessage]:
     """Everything `browse` gives."""
-    return [message async for message in log.browse(topic, limit=limit, newest_first=newest_first)]
+    browsing = log.browse(topic, limit=limit, newest_first=newest_first, starts=starts)
+    return [message async for message in browsing]
 
 
 def values(messages: Sequence[LogMessage]) -> list[int]:
@@ -456,6 +462,21 @@ class EventLogContract:
         assert values(await browsed(log, topic, limit=70)) == list(range(70))
         assert values(await browsed(log, topic, limit=70, newest_first=True)) == list(range(149, 79, -1))
         assert await browsed(log, topic, limit=0) == []
+
+    async def test_browsing_starts_where_it_is_told_to(self, log: EventLog, topic: str) -> None:
+        await publish(log, topic, numbered(10))
+        await publish(log, topic, numbered(2, partition=1))
+        assert values(await browsed(log, topic, starts={0: 7, 1: 2})) == [7, 8, 9]
+        assert values(await browsed(log, topic, starts={0: 7, 1: 2}, newest_first=True)) == [9, 8, 7]
+        assert await browsed(log, topic, starts={0: 10, 1: 2}) == []
+
+    async def test_a_start_that_is_gone_or_not_there_yet_leaves_out_nothing(
+        self, log: EventLog, topic: str
+    ) -> None:
+        await publish(log, topic, numbered(5))
+        await log.delete_before(TopicPartition(topic, 0), 3)
+        assert values(await browsed(log, topic, starts={0: 1})) == [3, 4]
+        assert values(await browsed(log, topic, starts={0: 99})) == [3, 4]
 
     async def test_browsing_and_reading_move_no_group(self, log: EventLog, topic: str, group: str) -> None:
         (position,) = await publish(log, topic, numbered(1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,13 +16,15 @@ from core.assembly.source import Target
 from core.assembly.stores import event_source, open_history, open_log
 from core.events.intelligence import Delivery
 from core.events.record import FileRecord
+from core.events.topics import FAILED, FILE_INTELLIGENCE
 from core.history import observing
 from core.history.store import Observation
-from core.log.base import EventLog
+from core.log.base import EventLog, OutgoingMessage
 from core.results.base import BatchResult
 from core.results.topic import TopicSink
 from core.settings import Settings, load
 from tests.repositories import FILES, commit
+from tests.servers.kafka import GROUP, Broker
 
 
 @pytest.fixture
@@ -110,6 +114,65 @@ async def _results_elsewhere(settings: Settings, log: EventLog, tmp_path: Path) 
     assert sent
     assert all(record.identity.delivery for result in sent for record in result.records)
     assert sent[0].request.timestamp <= datetime.now(UTC)
+
+
+@pytest.mark.xdist_group(GROUP)
+async def test_over_kafka_what_an_agent_elsewhere_did_joins_what_was_published_here(
+    kafka: Broker, tmp_path: Path
+) -> None:
+    shared = {
+        "kafka.servers": kafka.servers,
+        "kafka.create_topics": True,
+        "kafka.reach_timeout": "20s",
+        "log.group": f"history-{uuid4().hex[:8]}",
+        "agent.workers": 1,
+    }
+    here = load({"home": tmp_path / "here", **shared}, environ={}).settings
+    there = load({"home": tmp_path / "there", **shared}, environ={}).settings
+    root = commit(tmp_path / "shop")
+    for published in (len(FILES), 2 * len(FILES)):
+        async with ingestion(here, Target(root, project_name="shop", force_reindex=True)) as job:
+            await job.publisher.publish(job.planner.stream())
+        await drain(there)
+        async with open_log(here) as log, open_history(here) as history:
+            assert await observing.sync(log, history) >= len(FILES)
+            assert await observing.sync(log, history) == 0
+            rows = await history.joined()
+        assert len(rows) == published
+    assert {row.backend.partition(":")[0] for row in rows} == {"kafka"}
+    assert all(row.resolve_s is not None and row.attempts == 1 and row.source == "inline" for row in rows)
+    assert not (there.data_dir / "history.sqlite").exists()
+
+
+async def test_what_strangers_write_to_the_results_topic_is_bounded_or_left_out(
+    settings: Settings,
+) -> None:
+    good = {
+        "path": "a.py",
+        "content_source": "inline",
+        "correlation_id": "job",
+        "delivery": {"seconds": 0.5, "wire_bytes": 7},
+    }
+    deliveries = [
+        good,
+        good | {"correlation_id": "j" * 65},
+        good | {"content_source": "/home/somebody/secret"},
+        good | {"delivery": {"seconds": -1}},
+        good | {"delivery": {"seconds": 0.5, "wire_bytes": 2**70}},
+        {**good, "delivery": None},
+        "no record",
+    ]
+    failures = [{"path": "b.py", "reason": "content_missing"}, {"path": "c.py", "reason": "at /home/x"}]
+    async with open_log(settings) as log, open_history(settings) as history:
+        values = [b"no JSON", None, *(json.dumps({"payload": each}).encode() for each in deliveries)]
+        values.append(b'{"payload": ' + json.dumps(good).replace("0.5", "Infinity").encode() + b"}")
+        await log.publish(FILE_INTELLIGENCE, [OutgoingMessage(b"k", value) for value in values])
+        failed = [{"correlation_id": "job", "payload": {"failures": [each]}} for each in failures]
+        await log.publish(FAILED, [OutgoingMessage(b"k", json.dumps(each).encode()) for each in failed])
+        assert await observing.sync(log, history) == 2
+        assert (await history.totals()).waiting == 2
+    stored = b"".join(path.read_bytes() for path in settings.data_dir.glob("history.sqlite*"))
+    assert b"/home" not in stored
 
 
 async def test_failures_are_taken_over_too(settings: Settings, tmp_path: Path) -> None:

@@ -66,12 +66,48 @@ async def test_old_ones_go_then_the_oldest_of_too_many(tmp_path: Path) -> None:
     assert (totals.waiting, totals.first) == (20, 1080.0)
 
 
+async def test_it_keeps_to_its_bounds_while_it_is_open(tmp_path: Path) -> None:
+    async with history(tmp_path, max_rows=100) as it:
+        for number in range(300):
+            await it.add_published([published(number, at=1000.0 + number)])
+            totals = await it.totals()
+            assert totals.waiting <= 105
+    assert totals.first is not None
+    assert totals.first >= 1194.0
+
+
+async def test_an_hour_later_what_is_too_old_goes_without_being_opened_again(tmp_path: Path) -> None:
+    now = 2000.0
+    async with History(tmp_path / "h.sqlite", max_age_s=5000.0, now=lambda: now) as it:
+        await it.add_published([published(1, at=1000.0)])
+        now = 6500.0
+        await it.add_published([published(2, at=6500.0)])
+        assert (await it.totals())[1:] == (1, 6500.0, 6500.0)
+
+
+async def test_what_others_published_goes_before_what_was_published_here(tmp_path: Path) -> None:
+    async with history(tmp_path, max_rows=10) as it:
+        await it.add_published([published(number) for number in range(5)])
+        await it.add_consumed([consumed(number, at=1900.0) for number in range(3, 100)])
+        await it.trim()
+        assert [row.file for row in await it.joined()] == [3, 4]
+        assert (await it.totals())[:2] == (2, 8)
+
+
+async def test_a_file_counts_from_when_it_was_published(tmp_path: Path) -> None:
+    async with history(tmp_path) as it:
+        await it.add_consumed([consumed(1, at=9e9)])
+        await it.add_published([published(1, at=1500.0)])
+        await it.add_consumed([consumed(1, at=9e9)])
+        assert [row.at for row in await it.joined()] == [1500.0]
+
+
 async def test_where_a_topic_was_read_to_is_kept_with_what_was_read(tmp_path: Path) -> None:
     async with history(tmp_path) as it:
-        assert await it.synced("t", 0) == 0
-        await it.add_consumed([consumed(1)], synced=("t", 0, 17))
+        assert await it.synced("t") == {}
+        await it.add_consumed([consumed(1)], synced=[("t", 0, 17), ("t", 2, 3), ("u", 0, 1)])
     async with history(tmp_path) as it:
-        assert (await it.synced("t", 0), await it.synced("t", 1)) == (17, 0)
+        assert await it.synced("t") == {0: 17, 2: 3}
 
 
 def test_a_files_number_says_nothing_without_its_run() -> None:

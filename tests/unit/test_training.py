@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_too_little_history_says_how_much_there_is() -> None:
 
 
 def test_stand_ins_teach_nothing() -> None:
-    rows = [seen(number, 1, "inline", 0.1)._replace(wanted="object_storage") for number in range(100)]
+    rows = [replace(seen(number, 1, "inline", 0.1), wanted="object_storage") for number in range(100)]
     with pytest.raises(UsageError, match="too little history"):
         train(rows, MONEY)
 

@@ -7,7 +7,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -136,11 +136,16 @@ class EmbeddedLog:
         return await self._store.reader.read(queries.topics)
 
     async def browse(
-        self, topic: str, *, limit: int | None = None, newest_first: bool = False
+        self,
+        topic: str,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        starts: Mapping[int, int] | None = None,
     ) -> AsyncIterator[LogMessage]:
         """As the port says; partitions are merged by time, each in its own order."""
         partitions = await self._store.reader.read(partial(partitions_of, topic=topic))
-        pages = [queries.Pages(partition, newest_first) for partition in partitions]
+        pages = [queries.Pages(each, newest_first, (starts or {}).get(each.number, 0)) for each in partitions]
         left = limit
         while left is None or left > 0:
             hungry = [page for page in pages if page.is_hungry]

@@ -6,7 +6,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Sequence
 
-from core.log.base import LogMessage, PartitionLag, Position
+from core.log.base import LogMessage, PartitionLag, Position, started
 from core.log.embedded.tables import Partition, all_places, messages_from, partitions_of, place, placeholders
 
 _PAGE_MESSAGES = 64
@@ -74,11 +74,12 @@ def message_at(connection: sqlite3.Connection, position: Position) -> LogMessage
 class Pages:
     """One partition while it is browsed: what was read ahead, and what is still to be read."""
 
-    def __init__(self, partition: Partition, newest_first: bool) -> None:
+    def __init__(self, partition: Partition, newest_first: bool, start: int = 0) -> None:
+        begin = started(partition.begin, partition.end, start)
         self._where = partition.where
         self._newest_first = newest_first
         self._base = place(partition.id, 0)
-        self._left = range(place(partition.id, partition.begin), place(partition.id, partition.end))
+        self._left = range(place(partition.id, begin), place(partition.id, partition.end))
         self.messages: deque[LogMessage] = deque()
 
     @property

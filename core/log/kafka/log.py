@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -151,11 +151,16 @@ class KafkaLog:
         return sorted(await self.admin.topics())
 
     async def browse(
-        self, topic: str, *, limit: int | None = None, newest_first: bool = False
+        self,
+        topic: str,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
+        starts: Mapping[int, int] | None = None,
     ) -> AsyncIterator[LogMessage]:
         """See `EventLog`; in order of time over all partitions. A missing topic is empty."""
-        partitions = await self._partitions([topic])
-        async for message in self._reader.browse(partitions, limit=limit, newest_first=newest_first):
+        places = {where: (starts or {}).get(where.partition, 0) for where in await self._partitions([topic])}
+        async for message in self._reader.browse(places, limit=limit, newest_first=newest_first):
             yield message
 
     async def read(self, position: Position) -> LogMessage | None:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 
 from core.errors import BackendUnavailable
-from core.log.base import LogMessage, Position, TopicPartition
+from core.log.base import LogMessage, Position, TopicPartition, started
 from core.log.kafka.consumer import message_of
 from core.log.kafka.errors import translate
 
@@ -82,14 +82,14 @@ class Reader:
         return await self._asked(f"reading {position.topic}", ask)
 
     async def browse(
-        self, partitions: Iterable[TopicPartition], *, limit: int | None, newest_first: bool
+        self, places: Mapping[TopicPartition, int], *, limit: int | None, newest_first: bool
     ) -> AsyncIterator[LogMessage]:
-        """The messages of `partitions` up to their present ends, in order of time."""
-        bounds = await self.bounds(partitions)
+        """The messages of partitions from these offsets up to their present ends, in order of time."""
+        bounds = await self.bounds(places)
         streams = [
-            (self._backwards if newest_first else self._forwards)(where, begin, end)
+            (self._backwards if newest_first else self._forwards)(where, start, end)
             for where, (begin, end) in bounds.items()
-            if begin < end
+            if (start := started(begin, end, places[where])) < end
         ]
         sign = -1 if newest_first else 1
         count = 0
