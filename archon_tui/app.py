@@ -19,7 +19,6 @@ from textual.widgets import Static
 from archon_tui.actions import SCREENS, Action, of_screen, with_keys
 from archon_tui.background import in_background
 from archon_tui.export import Export, write
-from archon_tui.palette import ActionProvider
 from archon_tui.refresh import Coordinator, Reading, Source
 from archon_tui.screens.dialogs import Ask, Question
 from archon_tui.screens.page import MIN_HEIGHT, MIN_WIDTH, Page
@@ -45,6 +44,13 @@ def _page(name: str) -> Callable[[], Screen[Any]]:
     return make
 
 
+def _entries() -> type[Any]:
+    """The palette's entries, imported when it is first opened."""
+    from archon_tui.palette import ActionProvider
+
+    return ActionProvider
+
+
 class ArchonApp(App[None], inherit_bindings=False):
     """The dashboard over one session."""
 
@@ -53,7 +59,7 @@ class ArchonApp(App[None], inherit_bindings=False):
     HORIZONTAL_BREAKPOINTS = [(0, "-small"), (110, "-medium"), (180, "-large")]  # noqa: RUF012 - as Textual's
     MODES: ClassVar[dict[str, Any]] = {name: _page(name) for name in SCREENS}
     DEFAULT_MODE = "repos"
-    COMMANDS: ClassVar[set[Any]] = {ActionProvider}
+    COMMANDS: ClassVar[set[Any]] = {_entries}
     COMMAND_PALETTE_BINDING = "f24"  # the registry's keys open it
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "leave", show=False, priority=True)]
     ESCAPE_TO_MINIMIZE = False
@@ -66,6 +72,7 @@ class ArchonApp(App[None], inherit_bindings=False):
         self.actions = with_keys(session.settings.tui.keys)
         self._by_id = {action.id: action for action in self.actions}
         self.coordinator = Coordinator(clock=session.clock)
+        self.coordinator.paused = True  # until the first picture: what answers is slow to import
         self.lag_watch = LagWatch(session)
         self.log_source: Source[Seen] = Source(
             "the log", self.lag_watch.look, self.seen_told, every_s=LOG_EVERY_S
@@ -90,6 +97,7 @@ class ArchonApp(App[None], inherit_bindings=False):
         if self.first != self.DEFAULT_MODE:
             await self.switch_mode(self.first)
         self.set_interval(TICK_S, self.tick)
+        self.call_after_refresh(self.tick)
 
     def tick(self) -> None:
         """What happens four times a second, and nothing that costs while nothing changes."""

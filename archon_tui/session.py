@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ class Session:
         """The event log, opened at the first call that succeeds. Raises what opening raises."""
         async with self._opening:
             if self._log is None:
+                await _import_stores()
                 from core.assembly.stores import open_log
 
                 self._log = await self._stack.enter_async_context(open_log(self.settings))
@@ -106,6 +108,7 @@ class Session:
         """The results index. Raises what opening raises."""
         async with self._opening:
             if self._index is None:
+                await _import_stores()
                 from core.assembly.stores import open_index
 
                 self._index = await self._stack.enter_async_context(open_index(self.settings))
@@ -121,3 +124,8 @@ class Session:
                 await self._stack.aclose()
         except TimeoutError:
             return
+
+
+async def _import_stores() -> None:
+    """Import what opens stores beside the loop: it is large."""
+    await asyncio.to_thread(import_module, "core.assembly.stores")

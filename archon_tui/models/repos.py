@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import ArchonError
-from core.journal import Journal
+
+if TYPE_CHECKING:
+    from core.journal import Journal
 
 DEPTH = 4
 FOUND_LIMIT = 500

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.containers import Horizontal
@@ -23,7 +24,9 @@ from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line, Piece
 from archon_tui.widgets.row_list import Column, RowList
 from core import units
-from core.journal import Journal, journals
+
+if TYPE_CHECKING:
+    from core.journal import Journal
 
 COLUMNS: tuple[Column[Repo], ...] = (
     Column(
@@ -130,6 +133,8 @@ class ReposPage(Page):
         while (path := await asyncio.to_thread(next, found, None)) is not None:
             self._add(str(path))
         self._show_all()
+        from core.journal import journals
+
         last: dict[str, Journal] = {}
         for journal in await asyncio.to_thread(journals, self.session.journal_dir):
             last.setdefault(journal.header.path, journal)

@@ -11,14 +11,13 @@ from typing import Any
 
 import platformdirs
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
 from core.settings.git import GitSettings
 from core.settings.http import HttpSettings
 from core.settings.kafka import KafkaSettings
 from core.settings.operations import CostSettings, HealthSettings, TelemetrySettings
-from core.settings.option import Option, Provenance, option, options_of
+from core.settings.option import Option, Provenance, Section, option, options_of
 from core.settings.sections import (
     AgentSettings,
     BreakerSettings,
@@ -33,10 +32,8 @@ from core.settings.tui import TuiSettings
 Values = dict[str, Any]
 
 
-class Settings(BaseSettings):
-    """Every setting, validated. Build it with `load`."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+class Settings(Section):
+    """Every setting, validated. Build it with `load`: nothing else reads a file or the environment."""
 
     home: Path | None = option(None, "directory of all state; default: the platform's directories")
     publish: PublishSettings = Field(default_factory=PublishSettings)
@@ -54,11 +51,6 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     cost: CostSettings = Field(default_factory=CostSettings)
     tui: TuiSettings = Field(default_factory=TuiSettings)
-
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, init_settings: Any, **_others: Any) -> Any:  # type: ignore[override]
-        """Only what `load` merged: pydantic-settings reads nothing behind its back."""
-        return (init_settings,)
 
     @property
     def data_dir(self) -> Path:
