@@ -123,6 +123,12 @@ class UnsafeInput(PermanentError):
     reason = "unsafe_input"
 
 
+class Unexpected(PermanentError):
+    """A fault of archon's own that a file brought out; the log has its traceback."""
+
+    reason = "unexpected"
+
+
 class AnalysisFailed(PermanentError):
     """The parser crashed, hung past its deadline or ran out of memory on a file."""
 

@@ -13,8 +13,8 @@ from typing import Protocol
 from uuid import uuid4
 
 from core.budget import ByteBudget
-from core.dead_letters import DeadLetters
-from core.errors import AnalysisFailed, ArchonError, InvalidEvent, RetryableError
+from core.dead_letters import MESSAGE_LIMIT, DeadLetters
+from core.errors import AnalysisFailed, ArchonError, InvalidEvent, RetryableError, Unexpected
 from core.events.codec import decode_request, keep_files, to_json
 from core.events.common import Source, Timestamped
 from core.events.intelligence import FileIdentity
@@ -45,11 +45,18 @@ from core.progress import (
 from core.repository.conventions import is_test_path
 from core.repository.languages import language_of
 from core.results.base import BatchResult, ResultSink
+from core.safety.display import display
 from core.safety.redact import redact
 from core.telemetry.log_context import logging_with
 from core.telemetry.trace import Span, received, trace_headers
 
 logger = logging.getLogger(__name__)
+
+FAILURES_BYTES = 256 << 10
+"""What an outcome's list of failures may take; a topic of Kafka's defaults accepts 1 MB."""
+
+WORD_LIMIT = 100
+"""Characters of a language's name; a record repeats it several times."""
 
 
 class Analyzer(Protocol):
@@ -205,7 +212,7 @@ class RequestProcessor:
         failures: dict[int, ArchonError] = {}
         for group in _groups(wanted, self._held_bytes // 4):
             async with self._budget.holding(sum(_held(file) for _, file in group)):
-                for index, answer in await self._make_group(request, group, outcome):
+                for index, answer in await self._try_group(request, group, outcome):
                     if isinstance(answer, ArchonError):
                         failures[index] = answer
                     else:
@@ -220,6 +227,18 @@ class RequestProcessor:
                 )
             )
         return [records[index] for index in sorted(records)], failures
+
+    async def _try_group(
+        self, request: IndexRequest, group: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
+    ) -> list[tuple[int, FileRecord | ArchonError]]:
+        """As `_make_group`; a fault of ours costs these files, and must not come again with the message."""
+        try:
+            return await self._make_group(request, group, outcome)
+        except (ArchonError, OSError):
+            raise
+        except Exception as error:
+            logger.exception("processing %d files of %s failed", len(group), display(request.project_name))
+            return [(index, Unexpected(f"{type(error).__name__}; see the agent's log")) for index, _ in group]
 
     async def _make_group(
         self, request: IndexRequest, group: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
@@ -296,7 +315,7 @@ class RequestProcessor:
         started: float,
     ) -> None:
         """Publish the completed event, or the failed one where nothing came of the batch."""
-        told = tuple(_failure(request.files[index], error) for index, error in sorted(failures.items()))
+        told = _told(request, failures)
         event: Timestamped
         if failures and not (outcome.indexed or outcome.skipped or outcome.deleted):
             first = next(iter(failures.values()))
@@ -345,8 +364,18 @@ class RequestProcessor:
         }
 
 
-def _failure(file: RequestedFile, error: ArchonError) -> FileFailure:
-    return FileFailure(path=file.relative_path, reason=error.reason, message=redact(str(error)))
+def _told(request: IndexRequest, failures: dict[int, ArchonError]) -> tuple[FileFailure, ...]:
+    """The first failures, as many as any topic has room for."""
+    told: list[FileFailure] = []
+    room = FAILURES_BYTES
+    for index, error in sorted(failures.items()):
+        path, message = request.files[index].relative_path, redact(str(error))[:MESSAGE_LIMIT]
+        failure = FileFailure(path=path, reason=error.reason, message=message)
+        room -= len(to_json(failure))
+        if room < 0:
+            break
+        told.append(failure)
+    return tuple(told)
 
 
 def _held(file: RequestedFile) -> int:
@@ -376,8 +405,9 @@ def _to_analyze(got: Resolved) -> FileToAnalyze:
 
 
 def _language(got: Resolved) -> str | None:
-    """The event's word; v1 events have none."""
-    return got.file.language or language_of(got.file.relative_path, got.content)
+    """The event's word, where it is one; v1 events have none."""
+    word = got.file.language
+    return word if word and len(word) <= WORD_LIMIT else language_of(got.file.relative_path, got.content)
 
 
 def _record(request: IndexRequest, got: Resolved, analysis: Analysis, now: datetime) -> FileRecord:

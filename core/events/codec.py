@@ -21,6 +21,9 @@ from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.events.v1 import FileV1, ModelEventIndexProjectRequestedV1
 from core.events.v2 import SCHEMA_VERSION, FileV2, ModelEventIndexProjectRequestedV2
 
+ID_LIMIT = 1024
+"""Characters of an event's ids: they come back in every event about it."""
+
 _NO_FILES = b'"files":[]'
 
 
@@ -90,10 +93,10 @@ def decode_request(value: bytes | None) -> IndexRequest:
     try:
         if version == SCHEMA_VERSION:
             _expect(kind, topics.REQUESTED_V2)
-            return _from_v2(ModelEventIndexProjectRequestedV2.model_validate(data))
+            return _bounded(_from_v2(ModelEventIndexProjectRequestedV2.model_validate(data)))
         if isinstance(version, str) and version.startswith("1."):
             _expect(kind, topics.REQUESTED_V1)
-            return _from_v1(ModelEventIndexProjectRequestedV1.model_validate(data))
+            return _bounded(_from_v1(ModelEventIndexProjectRequestedV1.model_validate(data)))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "event"
@@ -104,17 +107,29 @@ def decode_request(value: bytes | None) -> IndexRequest:
 
 
 def keep_files(value: bytes, indexes: Sequence[int]) -> bytes:
-    """The event with only these of its files and without deletions, all else as it came."""
+    """The event with only these of its files and without deletions, all else as it came.
+
+    Never much longer than `value`: text stays UTF-8, and only what UTF-8 cannot say is escaped.
+    """
     data = from_json(value)
     payload = data["payload"]
     payload["files"] = [payload["files"][index] for index in indexes]
     payload.pop("deleted_files", None)
-    return json.dumps(data, separators=(",", ":")).encode()
+    # The codec's escape of a lone surrogate is JSON's as well.
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _expect(kind: object, expected: str) -> None:
     if kind != expected:
         raise InvalidEvent(f"event type {kind!r}, expected {expected}")
+
+
+def _bounded(request: IndexRequest) -> IndexRequest:
+    """Refuse ids that no event about this one would have room for, each file's record among them."""
+    for name in ("event_id", "correlation_id", "batch_id"):
+        if (length := len(getattr(request, name))) > ID_LIMIT:
+            raise InvalidEvent(f"{name} has {length:,} characters, more than {ID_LIMIT:,}")
+    return request
 
 
 def _from_v2(event: ModelEventIndexProjectRequestedV2) -> IndexRequest:

@@ -18,7 +18,10 @@ class FileFailure(Wire):
 
 
 class BatchCompleted(Wire):
-    """Counts of one batch; `files_indexed` counts records, durations are milliseconds."""
+    """Counts of one batch; `files_indexed` counts records, durations are milliseconds.
+
+    `failures` are the first 256 KiB of them, the counts are of all.
+    """
 
     project_name: str
     batch_id: str
@@ -33,7 +36,7 @@ class BatchCompleted(Wire):
 
 
 class BatchFailed(Wire):
-    """A batch none of whose files could be processed."""
+    """A batch none of whose files could be processed; `failures` as in `BatchCompleted`."""
 
     project_name: str
     batch_id: str

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import ArchonError, ContentMissing, ContentTooLarge
+from core.errors import ArchonError, ContentMissing, ContentTooLarge, UnsafeInput
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.base import Fetched
 from core.safety.path import open_confined, relative_within
@@ -47,6 +47,8 @@ class LocalPathFetcher:
             return error
         except OSError as error:
             return ContentMissing(f"its path is not on this machine: {error.strerror}", hint=HINT)
+        except ValueError:  # NUL, or a surrogate that stands for no byte, in project_path
+            return UnsafeInput("project_path is no path", hint=HINT)
         if len(content) > self._max_bytes:
             return ContentTooLarge(f"more than {self._max_bytes:,} B")
         return Fetched(content)

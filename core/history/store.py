@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from core.database import Database, Schema
-from core.safety.path import to_bytes
 
 DAY_S = 24 * 3600.0
 # A row takes about 120 bytes, so that the default bound keeps the file under 64 MB.
@@ -110,7 +109,9 @@ class HistoryTotals(NamedTuple):
 
 def file_key(job: str, path: str) -> int:
     """The file's number in a run: 63 bits of a digest that the run's id salts."""
-    digest = hashlib.blake2b(to_bytes(path), key=job.encode()[:64], digest_size=8).digest()
+    # An event's path may be no path at all; it is counted all the same.
+    data = path.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(data, key=job.encode()[:64], digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 

@@ -6,9 +6,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from core.errors import MessageTooLarge, PermanentError
+from core.events.topics import dead_letter_topic
 from core.log.base import OutgoingMessage, Position, PublishFailure
 from core.log.embedded.tables import ensure_topic, message_bytes, pack_headers, place
 from core.log.partitioner import partition_of
+
+_LETTER_ROOM = 64 * 1024
 
 
 def append(
@@ -24,7 +27,10 @@ def append(
     """Write the messages that fit, in order, and say where each went. Makes `topic` where missing.
 
     `unkeyed` spreads messages without a key: each takes its next number, modulo the partitions.
+    A dead-letter topic takes the largest message of any topic, and its reasons.
     """
+    if topic.endswith(dead_letter_topic("")):
+        limit_bytes += _LETTER_ROOM
     found = ensure_topic(connection, topic, partitions)
     ends = [partition.end for partition in found]
     rows: list[tuple[int, int, bytes | None, bytes | None, bytes | None]] = []
