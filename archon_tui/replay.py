@@ -110,7 +110,7 @@ class Replay:
 
     def _new_model(self) -> RunModel:
         header = self.journal.header
-        return RunModel(header.planned, consumes=header.log == "embedded")
+        return RunModel(header.planned, consumes=header.consumes)
 
     def outcome(self) -> dict[str, Any]:
         """What the journal says became of the run."""

@@ -16,7 +16,7 @@ from core.assembly.source import Target
 from core.assembly.stores import open_log
 from core.consumer import RunSummary
 from core.errors import ArchonError
-from core.journal import Header, Recorder, new_file, prune
+from core.journal import Header, Recorder, new_file, outcome, prune
 from core.planner import PlanItem
 from core.progress import RunEvent
 from core.safety.redact import redact
@@ -51,7 +51,9 @@ class RunWork:
         self.consumed: RunSummary | None = None
         self.started_at = session.clock()
         self.ended_at: float | None = None
-        self._header = Header(name, str(target.path), session.log_kind, session.now(), planned)
+        self._header = Header(
+            name, str(target.path), session.log_kind, session.now(), planned, session.consumes_here
+        )
         self._recorder: Recorder | None = None
         self._agent: Agent | None = None
         self._gate = asyncio.Event()
@@ -127,18 +129,16 @@ class RunWork:
 
     def outcome(self) -> dict[str, Any]:
         """What became of it: the shape of the journal's last line and of the export."""
-        published = self.published.to_json() if self.published else {}
-        published.pop("skipped", None)
-        return {
-            "state": str(self.state),
-            "error": self.message or None,
-            "project_name": self.name,
-            "duration_ms": round(self.elapsed_s * 1000),
-            "published": published or None,
-            "consumed": self.consumed.to_json() if self.consumed else None,
-            "files_failed": self.model.counts["failed"],
-            "dead_lettered": self.model.counts["dead_lettered"],
-        }
+        return outcome(
+            str(self.state),
+            self.name,
+            self.elapsed_s,
+            error=self.message or None,
+            published=self.published,
+            consumed=self.consumed,
+            files_failed=self.model.counts["failed"],
+            dead_lettered=self.model.counts["dead_lettered"],
+        )
 
     # The work
 

@@ -73,7 +73,7 @@ class Session:
 
     @property
     def journal_dir(self) -> Path:
-        return self.settings.data_dir / "journals"
+        return self.settings.journal_dir
 
     def data_file(self, name: str) -> Path:
         """A file of the dashboard's own in the data directory."""

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
@@ -19,9 +20,12 @@ from typing import Any, Final, NamedTuple, Self, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.errors import UsageError
+from core.consumer import RunSummary
+from core.errors import ArchonError, ConfigurationError, UnsafeInput, UsageError
 from core.progress import RunEvent
 from core.safety.display import display
+from core.safety.redact import redact
+from core.summary import IngestSummary
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +45,8 @@ _FIELDS = {name: tuple(item.name for item in fields(kind)) for name, kind in _KI
 class Header:
     """What was run: the project, where it was read from, the log it went to, and when it began.
 
-    `planned` are files by strategy, and all of them as `discovered`, as far as a plan knew.
+    `planned` are files by strategy, and all of them as `discovered`, as far as a plan knew; `consumes`
+    says whether the run also analyses what it publishes.
     """
 
     project: str
@@ -49,6 +54,7 @@ class Header:
     log: str
     started_at: datetime
     planned: Mapping[str, int] = field(default_factory=dict)
+    consumes: bool = True
 
 
 class Recorded(NamedTuple):
@@ -90,6 +96,7 @@ class Recorder:
                 "log": header.log,
                 "started_at": header.started_at.isoformat(),
                 "planned": dict(header.planned),
+                "consumes": header.consumes,
             }
         )
         self._flush()
@@ -99,6 +106,11 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return self._clock() - self._started
 
     def __call__(self, event: RunEvent) -> None:
         name = type(event).__name__
@@ -138,6 +150,59 @@ class Recorder:
     def _give_up(self, error: OSError) -> None:
         self.trouble = f"the journal is not written any more: {error.strerror}"
         logger.warning("%s", self.trouble)
+
+
+def outcome(
+    state: str,
+    project: str,
+    duration_s: float,
+    *,
+    error: str | None = None,
+    published: IngestSummary | None = None,
+    consumed: RunSummary | None = None,
+    files_failed: int = 0,
+    dead_lettered: int = 0,
+) -> dict[str, Any]:
+    """What became of a run: a journal's last line, and what a run exports.
+
+    `state` is `done`, `cancelled` or `failed`.
+    """
+    figures = published.to_json() if published else {}
+    figures.pop("skipped", None)
+    return {
+        "state": state,
+        "error": error,
+        "project_name": project,
+        "duration_ms": round(duration_s * 1000),
+        "published": figures or None,
+        "consumed": consumed.to_json() if consumed else None,
+        "files_failed": files_failed,
+        "dead_lettered": dead_lettered,
+    }
+
+
+@contextmanager
+def recording(directory: Path, header: Header) -> Iterator[Recorder | None]:
+    """A recorder of a run into a new file of `directory`, of which the newest are kept; None if none can be.
+
+    What breaks the run off is its outcome; a run that could not begin leaves no file.
+    """
+    try:
+        recorder = Recorder(new_file(directory, header), header)
+    except UsageError as error:
+        logger.warning("the run is not recorded: %s", error)
+        yield None
+        return
+    with recorder:
+        try:
+            yield recorder
+        except (UsageError, UnsafeInput, ConfigurationError):
+            recorder.file.unlink(missing_ok=True)
+            raise
+        except ArchonError as error:
+            recorder.end(outcome("failed", header.project, recorder.elapsed_s, error=redact(str(error))))
+            raise
+    prune(directory)
 
 
 def new_file(directory: Path, header: Header) -> Path:
@@ -201,7 +266,10 @@ def _header(line: bytes) -> Header | None:
             return None
         started_at = datetime.fromisoformat(str(data["started_at"]))
         planned = {str(name): int(files) for name, files in data.get("planned", {}).items()}
-        return Header(str(data["project"]), str(data["path"]), str(data["log"]), started_at, planned)
+        consumes = bool(data.get("consumes", data["log"] == "embedded"))
+        return Header(
+            str(data["project"]), str(data["path"]), str(data["log"]), started_at, planned, consumes
+        )
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
 

@@ -58,6 +58,11 @@ class Settings(Section):
         return self.home / "data" if self.home else platformdirs.user_data_path("archon", appauthor=False)
 
     @property
+    def journal_dir(self) -> Path:
+        """Where the journals of runs are kept."""
+        return self.data_dir / "journals"
+
+    @property
     def clone_cache_dir(self) -> Path:
         """Where clones of Git repositories are kept."""
         return self.git.clone_cache_dir or self.cache_dir / "git"

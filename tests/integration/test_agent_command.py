@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from core import __version__
+from core.journal import events, journals
+from core.progress import FilesScanned
 from tests.repositories import FILES, commit
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +188,17 @@ def test_a_work_tree_of_untracked_files_says_how_to_take_them(agent: Agent, tmp_
 
 def test_an_unsafe_url_is_wrong_usage(agent: Agent) -> None:
     assert_one_line(agent.run("ingest", "--git-url", "ext::sh -c id"), 2, "is not a Git URL")
+
+
+def test_an_ingestion_leaves_a_journal_without_the_secret_of_its_url(agent: Agent, tmp_path: Path) -> None:
+    root = commit(tmp_path / "r", {"a.py": b"x = 1"})
+    agent.run("ingest", root)
+    agent.run("ingest", "--git-url", "https://user:hunter2@example.com/r.git")
+    (journal,) = journals(agent.home / "data" / "journals")
+    assert (journal.header.path, journal.header.consumes) == (str(root.resolve()), False)
+    assert journal.outcome is not None
+    assert (journal.outcome["state"], journal.outcome["published"]["files_published"]) == ("done", 1)
+    assert FilesScanned(1, 5) in [recorded.event for recorded in events(journal)]
 
 
 def test_a_skipped_fault_is_exit_code_1(agent: Agent, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import UsageError
+from core.errors import BackendUnavailable, UsageError
 from core.events.common import ContentStrategy
-from core.journal import Header, Recorder, events, journals, new_file, open_journal, prune
+from core.journal import Header, Recorder, events, journals, new_file, open_journal, prune, recording
 from core.progress import BatchPublished, FileFailed, FilesPacked, FilesScanned, RunEvent
 
 HEADER = Header(
@@ -159,3 +159,21 @@ def test_journals_are_listed_newest_first_and_the_oldest_go(tmp_path: Path) -> N
     (tmp_path / "stray.jsonl").unlink()
     assert prune(tmp_path, keep=2) == 1
     assert [journal.header.project for journal in journals(tmp_path)] == ["day3", "day2"]
+
+
+def test_a_recording_keeps_how_the_run_broke_off_and_nothing_of_one_that_never_began(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable), recording(tmp_path, HEADER):
+        raise BackendUnavailable("no host at https://user:hunter2@example.com/")
+    (kept,) = journals(tmp_path)
+    assert kept.outcome is not None
+    assert kept.outcome["state"] == "failed"
+    assert "hunter2" not in kept.file.read_text()
+    with pytest.raises(UsageError), recording(tmp_path, HEADER):
+        raise UsageError("no such path")
+    assert journals(tmp_path) == [kept]
+
+
+def test_a_run_that_cannot_be_recorded_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with recording(tmp_path / "file", HEADER) as recorder:
+        assert recorder is None
