@@ -130,6 +130,11 @@ class BareRepository:
         """The object id of `path` in `commit`."""
         return self.git("rev-parse", f"{commit}:{path}")
 
+    def blobs(self, commit: str = "main") -> dict[str, str]:
+        """The object ids of all files of `commit` by path."""
+        lines = self.git("-c", "core.quotePath=false", "ls-tree", "-r", commit).splitlines()
+        return {path: head.split()[2] for head, _, path in (line.partition("\t") for line in lines)}
+
     def git(self, *arguments: str) -> str:
         """Run git in the repository; its output, stripped."""
         return self._git(*arguments, at=self.path)

@@ -235,7 +235,7 @@ class CloneCache:
         self.count("stored_bytes", stored)
 
     def _take(self, key: str, about: dict[str, str]) -> _Held:
-        self._close_stale()
+        self._close_stale(but=key)
         with self._lock:
             held = self._held.get(key)
             if held is not None and held.descriptor is not None:
@@ -276,11 +276,12 @@ class CloneCache:
             for key in idle[: max(len(self._held) - OPEN_STORES, 0)]:
                 self._held.pop(key).clone.packs.close()
 
-    def _close_stale(self) -> None:
+    def _close_stale(self, *, but: str = "") -> None:
         """Let go of clones that were evicted: mapped files take space on disk although they are removed."""
         with self._lock:
             for key, held in list(self._held.items()):
-                if held.descriptor is None and self._shelf.identity(key) != held.identity:
+                idle = held.descriptor is None and key != but
+                if idle and self._shelf.identity(key) != held.identity:
                     self._held.pop(key).clone.packs.close()
 
     def _about(self, key: str) -> dict[str, str]:

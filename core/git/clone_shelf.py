@@ -47,17 +47,22 @@ class CloneShelf:
         path = self.path(key)
         while True:
             try:
-                for directory in (path, path / PACKS, path / COMMITS):
-                    directory.mkdir(mode=0o700, exist_ok=True)
-                descriptor = os.open(path / USE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+                descriptor = os.open(path / USE, os.O_RDWR | os.O_NOFOLLOW)
             except FileNotFoundError:
-                continue  # evicted just now
+                self._make_clone(path)  # it is new, or was evicted just now
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             status = os.fstat(descriptor)
             if self.identity(key) == (status.st_dev, status.st_ino):
                 os.utime(descriptor, ns=(used_ns, used_ns))
                 return descriptor
             os.close(descriptor)
+
+    def _make_clone(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            for directory in (path, path / PACKS, path / COMMITS):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            os.close(os.open(path / USE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
 
     def identity(self, key: str) -> tuple[int, int] | None:
         """What tells a clone from a later one with the same key; None if there is none."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from core.errors import AccessDenied, ConfigurationError
 from core.events.v2 import GitCredentials
@@ -64,6 +64,9 @@ class Grant:
         return self.credentials.credential_ref if self.credentials else ""
 
 
+_NOTHING: Final = HostCredentials(refs=())
+
+
 class CredentialResolver:
     """Decides whether a reference may be used for a host, and resolves it.
 
@@ -91,7 +94,7 @@ class CredentialResolver:
         Raises `AccessDenied` if the reference is not configured for exactly this host and port, or its
         type does not fit the scheme: otherwise an event could send any secret anywhere.
         """
-        entry = self._table.get(url.authority, HostCredentials(refs=()))
+        entry = self._table.get(url.authority, _NOTHING)
         if credentials is None:
             return Grant(url, None, entry)
         ref = display(redact(credentials.credential_ref), 120)
@@ -107,7 +110,7 @@ class CredentialResolver:
 
     def allow(self, url: GitUrl, credentials: GitCredentials) -> None:
         """Let a person at the command line use a reference for the URL given with it."""
-        entry = self._table.get(url.authority, HostCredentials(refs=()))
+        entry = self._table.get(url.authority, _NOTHING)
         refs = (*entry.refs, credentials.credential_ref)
         self._table[url.authority] = entry.model_copy(update={"refs": refs})
 

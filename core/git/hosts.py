@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ class GitHosts:
         self.sessions = sessions
         self.resolver = resolver
         self._advertised: dict[str, dict[Any, Any]] = {}
+        # Checking a URL takes as long as reading two cached files.
+        self._parsed = lru_cache(maxsize=256)(lambda text: parse_git_url(text, policy))
 
     def grant(self, url: str, credentials: GitCredentials | None) -> Grant:
         """A checked URL and the right to use `credentials` for it. Raises UnsafeInput or `AccessDenied`."""
-        return self.resolver.grant(parse_git_url(url, self.policy), credentials)
+        return self.resolver.grant(self._parsed(url), credentials)
 
     def allow(self, url: str, reference: str | None) -> GitCredentials | None:
         """Let a person use a credential for the URL they give with it. Raises UnsafeInput."""

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import mmap
 import struct
-import traceback
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from traceback import clear_frames
+from types import TracebackType
 from typing import Final, NamedTuple
 
 from dulwich.errors import ApplyDeltaError, ChecksumMismatch
 from dulwich.object_format import ObjectFormat
-from dulwich.pack import (
-    OFS_DELTA,
-    REF_DELTA,
-    DeltaCycle,
-    UnpackedObject,
-    UnresolvedDeltas,
-    apply_delta,
-    read_pack_header_at,
-    unpack_object_at,
-)
+from dulwich.pack import apply_delta, read_pack_header_at
 
 from core.errors import ContentTooLarge
 from core.git.errors import CorruptPack
+from core.git.pack_object import Header, delta_target_size, header_at, inflate
 
 COMMIT, TREE, BLOB = 1, 2, 3
 HEADER_BYTES: Final = 12
@@ -45,8 +37,6 @@ _BROKEN: Final = (
     zlib.error,
     ApplyDeltaError,
     ChecksumMismatch,
-    UnresolvedDeltas,
-    DeltaCycle,
 )
 
 
@@ -68,18 +58,28 @@ class IndexEntry(NamedTuple):
 
 def object_id(object_format: ObjectFormat, kind: int, content: bytes) -> bytes:
     """The binary id that Git gives to an object."""
-    return object_format.hash_object(b"%s %d\0" % (_TYPE_NAMES[kind], len(content)) + content)
+    digest = object_format.new_hash()
+    digest.update(b"%s %d\0" % (_TYPE_NAMES[kind], len(content)))
+    digest.update(content)
+    return digest.digest()
 
 
-@contextmanager
-def corruption(what: str) -> Iterator[None]:
-    """Turn what reading damaged or hostile pack bytes raises into `CorruptPack`."""
-    try:
-        yield
-    except _BROKEN as error:
-        # Its frames hold slices of the mapped file, which could not be closed.
-        traceback.clear_frames(error.__traceback__)
-        raise CorruptPack(f"{what} is corrupt: {type(error).__name__}") from None
+class corruption:  # noqa: N801 - used like a function
+    """Turn what reading damaged or hostile pack bytes raises inside into `CorruptPack`."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """A class, because it goes around every read: a generator costs three times as much."""
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, _BROKEN):
+            # Its frames hold slices of the mapped file, which could not be closed.
+            clear_frames(traceback)
+            raise CorruptPack(f"{self._what} is corrupt: {type(error).__name__}") from None
 
 
 class PackScanner:
@@ -132,29 +132,32 @@ class PackScanner:
                 raise CorruptPack("a pack ends before its last object")
             if number % _CHECK_OBJECTS == 0:
                 self._check()
-            kind, size = declared(self._contents, offset)
-            if kind in _TYPE_NAMES and size > self._limit:
-                offset = self._read_large(offset, kind, size)
+            head = header_at(self._contents, offset, self._format.oid_length)
+            if head.base is None and head.kind not in _TYPE_NAMES:
+                raise CorruptPack("a pack has an object of no known type")
+            if head.base is None and head.size > self._limit:
+                offset = self._read_large(offset, head)
                 continue
-            unpacked, following = self._unpack(offset)
-            if unpacked.pack_type_num == OFS_DELTA and isinstance(unpacked.delta_base, int):
-                self._children[offset - unpacked.delta_base].append(offset)
-                self._crcs[offset] = unpacked.crc32
-            elif unpacked.pack_type_num == REF_DELTA and isinstance(unpacked.delta_base, bytes):
-                self._children_by_id[unpacked.delta_base].append(offset)
-                self._crcs[offset] = unpacked.crc32
+            content, following = self._inflate(offset, head)
+            crc32 = zlib.crc32(self._contents[offset:following])
+            if head.base is None:
+                self._add(offset, head.kind, content, crc32)
             else:
-                self._add(offset, unpacked.pack_type_num, b"".join(unpacked.decomp_chunks), unpacked.crc32)
+                self._crcs[offset] = crc32
+                if isinstance(head.base, int):
+                    self._children[head.base].append(offset)
+                else:
+                    self._children_by_id[head.base].append(offset)
             offset = following
         if offset != end:
             raise CorruptPack("a pack has bytes after its last object")
 
-    def _read_large(self, offset: int, kind: int, size: int) -> int:
+    def _read_large(self, offset: int, head: Header) -> int:
         """Hash an object over the limit without holding it; it can be kept, not read. Where it ends."""
+        kind, size, _, position = head
         digest = self._format.new_hash()
         digest.update(b"%s %d\0" % (_TYPE_NAMES[kind], size))
         inflater = zlib.decompressobj()
-        position = _header_end(self._contents, offset)
         left = size
         while not inflater.eof:
             part = self._contents[position : position + _LARGE_STEP]
@@ -184,9 +187,7 @@ class PackScanner:
     def _resolve_all(self) -> None:
         for entry in list(self._entries):
             if children := self._take_children(entry):
-                self._check_size(declared(self._contents, entry.offset)[1])
-                unpacked, _ = self._unpack(entry.offset)
-                self._resolve(self._kinds[entry.offset], b"".join(unpacked.decomp_chunks), children)
+                self._resolve(self._kinds[entry.offset], self._stored(entry.offset), children)
                 self._check()
 
     def _borrow_all(self) -> None:
@@ -209,9 +210,8 @@ class PackScanner:
                 pending -= len(base)
                 continue
             offset = waiting.pop()
-            unpacked, _ = self._unpack(offset)
-            delta = b"".join(unpacked.decomp_chunks)
-            self._check_size(_delta_target_size(delta))
+            delta = self._stored(offset)
+            self._check_size(delta_target_size(delta))
             content = b"".join(apply_delta(base, delta))
             entry = self._add(offset, kind, content, self._crcs.pop(offset))
             if grandchildren := self._take_children(entry):
@@ -230,14 +230,18 @@ class PackScanner:
         self.has_blobs = self.has_blobs or kind == BLOB
         return entry
 
-    def _unpack(self, offset: int) -> tuple[UnpackedObject, int]:
-        self._check_size(declared(self._contents, offset)[1])
-        unpacked, end = unpack_object_at(self._contents, offset, self._format.hash_func, compute_crc32=True)
+    def _stored(self, offset: int) -> bytes:
+        """An object's bytes, or those of the delta it is stored as."""
+        return self._inflate(offset, header_at(self._contents, offset, self._format.oid_length))[0]
+
+    def _inflate(self, offset: int, head: Header) -> tuple[bytes, int]:
+        self._check_size(head.size)
+        content, end = inflate(self._contents, head.start, head.size)
         self._unreleased += end - offset
         if self._unreleased > RELEASE_BYTES:
             self._contents.madvise(mmap.MADV_DONTNEED)
             self._unreleased = 0
-        return unpacked, end
+        return content, end
 
     def _check_size(self, size: int) -> None:
         if size > self._limit:
@@ -245,36 +249,3 @@ class PackScanner:
                 f"an object of {size:,} bytes is over the limit of {self._limit:,}",
                 hint="see git.max_file_bytes",
             )
-
-
-def declared(contents: mmap.mmap | bytes, offset: int) -> tuple[int, int]:
-    """Type number and inflated size in an object's header (gitformat-pack(5))."""
-    byte = contents[offset]
-    kind, size, shift = (byte >> 4) & 7, byte & 0x0F, 4
-    while byte & 0x80:
-        offset += 1
-        byte = contents[offset]
-        size |= (byte & 0x7F) << shift
-        shift += 7
-    return kind, size
-
-
-def _header_end(contents: mmap.mmap, offset: int) -> int:
-    while contents[offset] & 0x80:
-        offset += 1
-    return offset + 1
-
-
-def _delta_target_size(delta: bytes) -> int:
-    """The size of what a delta makes: the second of its two leading numbers."""
-    position = size = 0
-    for _ in range(2):
-        size = shift = 0
-        while True:
-            byte = delta[position]
-            position += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                break
-    return size

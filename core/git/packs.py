@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,16 +12,15 @@ from typing import Final
 
 from dulwich.object_format import ObjectFormat
 from dulwich.objects import ObjectID, RawObjectID
-from dulwich.pack import Pack, PackData, PackFileDisappeared, load_pack_index, write_pack_index
+from dulwich.pack import write_pack_index
 
-from core.errors import ContentTooLarge
 from core.git.errors import CorruptPack
 from core.git.incoming import INCOMING, Incoming, in_use, scan_file
-from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, declared, object_id
+from core.git.open_pack import OpenPack
+from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, object_id
 
 # Pages of mapped packs that were read are given back this often, in bytes.
 RELEASE_BYTES: Final = 16 << 20
-DELTA_CACHE_BYTES: Final = 4 << 20
 # A lookup asks every pack: 500 of them made it 20 times slower.
 MANY_PACKS: Final = 8
 SMALL_PACK_BYTES: Final = 32 << 20
@@ -41,16 +39,16 @@ class PackStore:
         self.limit = limit
         self.corruptions = 0
         self._lock = threading.RLock()
-        self._packs: dict[str, Pack] = {}
+        self._packs: dict[str, OpenPack] = {}
         self._unreleased = 0
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def missing(self, oids: Iterable[str]) -> list[str]:
         """Those of `oids` that are not here, in order."""
         with self._lock:
-            absent = [oid for oid in oids if self._holder(_raw(oid)) is None]
+            absent = [oid for oid in oids if self._place(_raw(oid)) is None]
             if absent and self._rescan():
-                absent = [oid for oid in absent if self._holder(_raw(oid)) is None]
+                absent = [oid for oid in absent if self._place(_raw(oid)) is None]
             return absent
 
     def read(self, oid: str) -> tuple[int, bytes]:
@@ -61,16 +59,12 @@ class PackStore:
         """
         name = _raw(oid)
         with self._lock:
-            while True:
-                holder = self._holder(name)
-                if holder is None and self._rescan():
-                    holder = self._holder(name)
-                if holder is None:
-                    raise KeyError(oid)
-                try:
-                    return self._read(holder, name)
-                except PackFileDisappeared:
-                    self._forget(holder)
+            place = self._place(name)
+            if place is None and self._rescan():
+                place = self._place(name)
+            if place is None:
+                raise KeyError(oid)
+            return self._read(*place, name)
 
     def commits_starting(self, prefix: str) -> list[str]:
         """The commits here whose ids begin with `prefix`, in hex; at most a few are looked at."""
@@ -187,7 +181,7 @@ class PackStore:
         finally:
             index.unlink(missing_ok=True)
 
-    def _join(self, packs: dict[str, Pack], joined: Incoming) -> list[IndexEntry]:
+    def _join(self, packs: dict[str, OpenPack], joined: Incoming) -> list[IndexEntry]:
         count = sum(map(len, packs.values()))
         joined.write(b"PACK" + (2).to_bytes(4, "big") + count.to_bytes(4, "big"))
         entries: list[IndexEntry] = []
@@ -203,22 +197,17 @@ class PackStore:
         joined.seal()
         return sorted(entries)
 
-    def _holder(self, oid: RawObjectID) -> str | None:
+    def _place(self, oid: RawObjectID) -> tuple[str, int] | None:
+        """The pack that has an object, and where."""
         for name, pack in self._packs.items():
-            try:
-                pack.index.object_offset(oid)
-            except KeyError:
-                continue
-            return name
+            if (offset := pack.offset(oid)) is not None:
+                return name, offset
         return None
 
-    def _read(self, holder: str, oid: RawObjectID) -> tuple[int, bytes]:
+    def _read(self, holder: str, offset: int, oid: RawObjectID) -> tuple[int, bytes]:
         try:
             with corruption("a cached pack"):
-                pack = self._packs[holder]
-                if isinstance(pack.data, _Data):
-                    self._check_size(pack.data.declared_size(pack.index.object_offset(oid)))
-                kind, content = pack.get_raw(oid)
+                kind, content = self._packs[holder].read(offset)
                 if object_id(self.object_format, kind, content) != oid:
                     raise CorruptPack("a cached object has the name of another")
         except CorruptPack:
@@ -228,15 +217,8 @@ class PackStore:
         if self._unreleased > RELEASE_BYTES:
             self._unreleased = 0
             for pack in self._packs.values():
-                if isinstance(pack.data, _Data):
-                    pack.data.release()
+                pack.release()
         return kind, content
-
-    def _check_size(self, size: int) -> None:
-        if size > self.limit:
-            raise ContentTooLarge(
-                f"a file of {size:,} bytes is over the limit of {self.limit:,}", hint="see git.max_file_bytes"
-            )
 
     def _rescan(self) -> bool:
         """Take up packs that appeared, let go of those that vanished. True if any appeared."""
@@ -248,20 +230,12 @@ class PackStore:
         for name in fresh:
             try:
                 with suppress(FileNotFoundError), corruption("the index of a cached pack"):
-                    self._packs[name] = self._open(name)
+                    self._packs[name] = OpenPack(
+                        self.directory / f"{name}.pack", self.object_format, self.limit
+                    )
             except CorruptPack:
                 self._discard(name)
         return bool(fresh)
-
-    def _open(self, name: str) -> Pack:
-        path = str(self.directory / name)
-
-        def data() -> PackData:
-            return _Data(
-                f"{path}.pack", object_format=self.object_format, delta_base_cache_limit=DELTA_CACHE_BYTES
-            )
-
-        return Pack.from_lazy_objects(data, lambda: load_pack_index(f"{path}.idx", self.object_format))
 
     def _size(self, name: str) -> int:
         try:
@@ -281,18 +255,6 @@ class PackStore:
         self._forget(name)
         for suffix in (".idx", ".pack"):
             (self.directory / f"{name}{suffix}").unlink(missing_ok=True)
-
-
-class _Data(PackData):
-    """Pack data whose pages can be given back to the system."""
-
-    def declared_size(self, offset: int) -> int:
-        """The inflated size of an object, or of the delta it is stored as."""
-        return declared(self._buffer(), offset)[1]
-
-    def release(self) -> None:
-        if isinstance(self._contents, mmap.mmap):
-            self._contents.madvise(mmap.MADV_DONTNEED)
 
 
 def _raw(oid: str) -> RawObjectID:

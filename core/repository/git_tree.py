@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import threading
 import zlib
@@ -15,11 +16,13 @@ from dulwich.objects import Blob, Commit, ObjectID, Tree, parse_tree
 
 from core.errors import PermanentError, UnsafeInput
 from core.repository.facts import Skip, SkipReason
-from core.safety.path import check_relative_path, from_bytes
+from core.safety.path import PATH_LIMIT, check_relative_path, from_bytes
 
 ENTRY_LIMIT = 10_000_000
 """Most entries listed of one tree. A few objects that name each other can pretend to any number."""
 
+# A name that needs no further look.
+_PLAIN = re.compile(rb"[A-Za-z0-9_+-][A-Za-z0-9_+.-]*")
 # What dulwich raises for objects that are damaged or lie about what they are.
 _CORRUPT = (
     ApplyDeltaError,
@@ -152,7 +155,7 @@ class TreeListing:
         Raises PermanentError past the limit of entries.
         """
         seen = 0
-        stack = [self._directory(b"", self._root)]
+        stack = [iter(self._directory(b"", self._root))]
         while stack:
             item = next(stack[-1], None)
             if item is None:
@@ -169,7 +172,7 @@ class TreeListing:
             elif stat.S_ISDIR(item.mode):
                 directory = item.path + b"/"
                 if directory.startswith(self._prefix) or self._prefix.startswith(directory):
-                    stack.append(self._directory(directory, item.blob))
+                    stack.append(iter(self._directory(directory, item.blob)))
             elif item.path.startswith(self._prefix):
                 yield item
 
@@ -177,21 +180,23 @@ class TreeListing:
         """The id of the `.gitattributes` in a directory that `files` has reached."""
         return self._attributes.get(directory)
 
-    def _directory(self, directory: bytes, object_id: str) -> Iterator[TreeFile | Skip]:
+    def _directory(self, directory: bytes, object_id: str) -> list[TreeFile | Skip]:
         try:
             entries = self._objects.tree(object_id)
         except CorruptObject as error:
-            yield Skip(from_bytes(directory).rstrip("/") or ".", SkipReason.CORRUPT_OBJECT, str(error))
-            return
+            path = from_bytes(directory).rstrip("/") or "."
+            return [Skip(path, SkipReason.CORRUPT_OBJECT, str(error))]
         for name, mode, blob in entries:
             if name == b".gitattributes" and stat.S_ISREG(mode):
                 self._attributes[directory.rstrip(b"/")] = blob
-        for name, mode, blob in entries:
-            yield _checked(directory, name, mode, blob)
+        return [_checked(directory, name, mode, blob) for name, mode, blob in entries]
 
 
 def _checked(directory: bytes, name: bytes, mode: int, blob: str) -> TreeFile | Skip:
+    """An entry of `directory`, which was checked itself."""
     path = directory + name
+    if _PLAIN.fullmatch(name) and len(path) <= PATH_LIMIT:
+        return TreeFile(path, mode, blob)
     text = from_bytes(path)
     if b"/" in name:
         return Skip(text, SkipReason.OUTSIDE_REPOSITORY, "a name in its tree contains a slash")

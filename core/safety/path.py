@@ -19,6 +19,8 @@ PATH_LIMIT = 4096
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
+# Nearly every path is this plain, which is told four times as fast as that nothing of the next is in it.
+_PLAIN = re.compile(r"[\w+-][\w+.-]*(?:/[\w+-][\w+.-]*)*", re.ASCII)
 # What makes a path suspect; one that matches nothing of this is fine. `.git` in any case, as Git does.
 _SUSPECT = re.compile(r"\x00|^/|//|/\Z|(?:^|/)\.{1,2}(?:/|\Z)|(?:^|/)\.[gG][iI][tT](?:/|\Z)|^[A-Za-z]:|\\")
 _WINDOWS_ESCAPE = re.compile(r"^\\|^[A-Za-z]:[\\/]|(?:^|[\\/])\.\.(?:[\\/]|\Z)|^[./\\]+\Z")
@@ -46,6 +48,8 @@ def check_relative_path(path: str) -> str:
     """
     if not path:
         raise UnsafeInput("a path is empty")
+    if len(path) <= PATH_LIMIT and _PLAIN.fullmatch(path):
+        return path
     if len(path if path.isascii() else to_bytes(path)) > PATH_LIMIT:
         raise UnsafeInput(f"the path {display(path, 80)} is longer than {PATH_LIMIT} bytes")
     if _SUSPECT.search(path) and (problem := _problem(path)):

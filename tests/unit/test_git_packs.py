@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from dulwich.object_format import SHA1, SHA256
+from dulwich.pack import write_pack_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -223,6 +224,29 @@ def _ofs(distance: int) -> bytes:
         distance -= 1
         out.insert(0, 0x80 | (distance & 0x7F))
     return bytes(out)
+
+
+def test_a_stream_that_deflates_to_more_than_it_holds_reads_back(store: PackStore) -> None:
+    deflater = zlib.compressobj(0)
+    content = bytes(range(100))
+    parts = [deflater.compress(bytes([byte])) + deflater.flush(zlib.Z_FULL_FLUSH) for byte in content]
+    receive(
+        store,
+        forged(header(BLOB, 100) + b"".join(parts) + deflater.flush(), header(BLOB, 0) + zlib.compress(b"")),
+    )
+    assert store.read(blob_id(content)) == (BLOB, content)
+    assert store.read(blob_id(b"")) == (BLOB, b"")
+
+
+def test_deltas_that_go_round_in_the_cache_end(store: PackStore) -> None:
+    name = b"\1" * 20
+    pack = forged(header(7, 4) + name + zlib.compress(b"\1\1\1a"))
+    (store.directory / "pack-00.pack").write_bytes(pack)
+    with (store.directory / "pack-00.idx").open("wb") as index:
+        write_pack_index(index, [(name, 12, 0)], pack[-20:])
+    with pytest.raises(CorruptPack):
+        store.read(name.hex())
+    assert not list(store.directory.glob("pack-*"))
 
 
 def test_a_damaged_pack_in_the_cache_is_dropped_on_reading(
