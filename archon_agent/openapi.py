@@ -77,14 +77,34 @@ class CacheReport(Wire):
     stored_bytes: int
 
 
+class PushHook(Wire):
+    """What is read of a push hook of GitHub or GitLab; the rest is ignored.
+
+    `ref` is a full name, `after` the commit the branch is at, all zeros where it was deleted.
+    """
+
+    ref: str
+    after: str
+    repository: dict[str, Any] | None = None
+    project: dict[str, Any] | None = None
+
+
+class HookAnswer(Wire):
+    """What a hook leads to, by project: queued, already ingested, or another branch is watched."""
+
+    projects: dict[str, str]
+
+
 _MODELS: tuple[type[BaseModel], ...] = (
     AgentStatus,
     BridgeIntelligenceRequest,
     BridgeIntelligenceResponse,
     CacheReport,
     Health,
+    HookAnswer,
     ModelEventIndexProjectRequestedV2,
     Problem,
+    PushHook,
     WarmReport,
 )
 
@@ -118,7 +138,20 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Answers]] = {
         BridgeIntelligenceRequest,
         {200: (BridgeIntelligenceResponse, "the record, or why there is none")},
     ),
+    "/api/hooks/push": (
+        "post",
+        "A push to a repository: look at its branch now. Served by `archon-agent watch`.",
+        PushHook,
+        {
+            200: (HookAnswer, "genuine, and nothing is to be done"),
+            202: (HookAnswer, "genuine; a watched branch will be looked at"),
+            503: (Problem, "the secret of watch.hook_secret cannot be read"),
+        },
+    ),
 }
+SIGNED = {"/api/hooks/push": ("X-Hub-Signature-256", "X-Gitlab-Token")}
+"""Paths whose requests prove themselves by one of these headers, instead of by a bearer token."""
+
 _REFUSALS: _Answers = {
     400: (Problem, "not the JSON that is expected"),
     401: (Problem, "no bearer token, or a wrong one"),
@@ -143,16 +176,24 @@ def document() -> dict[str, Any]:
         },
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                **{name: {"type": "apiKey", "in": "header", "name": name} for name in _signatures()},
+            },
         },
         "paths": {path: {route[0]: _operation(path, *route[1:])} for path, route in ROUTES.items()},
     }
 
 
+def _signatures() -> list[str]:
+    return [name for names in SIGNED.values() for name in names]
+
+
 def _operation(path: str, summary: str, body: type[BaseModel] | None, answers: _Answers) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": summary}
     if body:
-        operation["security"] = [{"token": []}, {}]
+        signed: list[dict[str, list[str]]] = [{name: []} for name in SIGNED.get(path, ())]
+        operation["security"] = signed or [{"token": []}, {}]
         operation["requestBody"] = {"required": True, "content": _content(body)}
         answers = answers | _REFUSALS
     operation["responses"] = {

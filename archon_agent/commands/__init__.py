@@ -10,6 +10,7 @@ COMMANDS = (
     "ingest",
     "plan",
     "run",
+    "watch",
     "results",
     "search",
     "lag",

@@ -56,11 +56,18 @@ def state_handlers(served: Served) -> Handlers:
     return {"/health": health, "/ready": ready, "/metrics": metrics}
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The whole body, which is at most as large as the server takes. Raises `Refused` if it drags on."""
+async def read_body(request: web.Request, most: int | None = None) -> bytes:
+    """The whole body, at most `most` bytes, else as many as the server takes; `Refused` if it drags on."""
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
-            return await request.read()
+            if most is None:
+                return await request.read()
+            body = bytearray()
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > most:
+                    raise web.HTTPRequestEntityTooLarge(most, len(body))
+            return bytes(body)
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_DEADLINE_S:g} s") from None
 

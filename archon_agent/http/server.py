@@ -44,7 +44,7 @@ def make_app(
     handlers: Handlers, settings: HttpSettings, *, token: str | None, on_loopback: bool
 ) -> web.Application:
     """The application: `handlers` by path, each with the method that the OpenAPI document says."""
-    guard = Guard(token, on_loopback=on_loopback)
+    guard = Guard(token, on_loopback=on_loopback, signed=openapi.SIGNED)
     app = web.Application(client_max_size=settings.max_body, middlewares=[guard.middleware])
     for path, handler in handlers.items():
         app.router.add_route(openapi.ROUTES[path][0].upper(), path, handler)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -36,6 +37,9 @@ from core.telemetry.export import export
 from core.telemetry.metrics import Metrics
 from core.telemetry.span_export import exporting_spans
 
+if TYPE_CHECKING:
+    from core.git.fetcher import GitContentFetcher
+
 logger = logging.getLogger(__name__)
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
@@ -58,15 +62,23 @@ class Ingestion:
 
 @asynccontextmanager
 async def ingestion(
-    settings: Settings, target: Target, *, show_unchanged: bool = False, listener: Listener = ignore
+    settings: Settings,
+    target: Target,
+    *,
+    show_unchanged: bool = False,
+    listener: Listener = ignore,
+    git: GitContentFetcher | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Ingestion]:
     """Open everything that planning and publishing `target` needs.
 
+    A process that ingests often hands in its own way to Git hosts, and its own metrics, which it serves;
+    otherwise the metrics of this run are exported when it ends.
     Raises `UsageError` for a wrong path or name, `ConfigurationError`, `BackendUnavailable`.
     """
     publish = settings.publish
     async with AsyncExitStack() as stack:
-        source = await open_source(settings, target, stack)
+        source = await open_source(settings, target, stack, git)
         repository = source.repository
         if isinstance(repository, Countable):
             listener(FilesExpected(repository.count_files()))
@@ -95,14 +107,15 @@ async def ingestion(
         )
         job = str(uuid.uuid4())
         meter = CostMeter("publish", project=project, job=job)
-        metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+        if metrics is None:
+            metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
+            stack.push_async_callback(export, metrics, settings.telemetry)
         spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-ingest"))
         listener = tell_all(listener, metrics, meter, spans)
         made = [*publishing_strategies(settings, listener), source.git]
         strategies = [strategy for strategy in made if strategy.name not in target.without]
         for strategy in strategies:
             stack.push_async_callback(strategy.close)
-        stack.push_async_callback(export, metrics, settings.telemetry)
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
         plan_rules = PlanRules(

@@ -63,8 +63,10 @@ class OpenedSource:
     base: Mapping[str, str] | None = None
 
 
-async def open_source(settings: Settings, target: Target, stack: AsyncExitStack) -> OpenedSource:
-    """Open `target`; `stack` closes it.
+async def open_source(
+    settings: Settings, target: Target, stack: AsyncExitStack, git: GitContentFetcher | None = None
+) -> OpenedSource:
+    """Open `target`; `stack` closes it. `git` is a way to Git hosts that is open already.
 
     Raises `UsageError` for a wrong path, `UnknownRef`, `AccessDenied`, `BackendUnavailable`, ….
     """
@@ -79,8 +81,10 @@ async def open_source(settings: Settings, target: Target, stack: AsyncExitStack)
     # dulwich and urllib3 cost 100 ms to import.
     from core.git.remote_repository import open_remote, remote_blobs
 
-    fetcher = await open_git(settings)
-    stack.push_async_callback(fetcher.close)
+    fetcher = git
+    if fetcher is None:
+        fetcher = await open_git(settings)
+        stack.push_async_callback(fetcher.close)
     url = target.path.url
     credentials = fetcher.hosts.allow(url, target.credential_ref)
     reads = target.path.checksums or settings.publish.content_strategy in ("inline", "object_storage")

@@ -111,7 +111,7 @@ class CredentialResolver:
     def allow(self, url: GitUrl, credentials: GitCredentials) -> None:
         """Let a person at the command line use a reference for the URL given with it."""
         entry = self._table.get(url.authority, _NOTHING)
-        refs = (*entry.refs, credentials.credential_ref)
+        refs = tuple(dict.fromkeys((*entry.refs, credentials.credential_ref)))
         self._table[url.authority] = entry.model_copy(update={"refs": refs})
 
     def known_hosts(self, url: GitUrl) -> Path:

@@ -28,6 +28,7 @@ from core.settings.sections import (
 )
 from core.settings.storage import CacheSettings, StorageSettings
 from core.settings.tui import TuiSettings
+from core.settings.watch import WatchSettings
 
 Values = dict[str, Any]
 
@@ -46,6 +47,7 @@ class Settings(Section):
     selector: SelectorSettings = Field(default_factory=SelectorSettings)
     breaker: BreakerSettings = Field(default_factory=BreakerSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
+    watch: WatchSettings = Field(default_factory=WatchSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     health: HealthSettings = Field(default_factory=HealthSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
@@ -196,10 +198,11 @@ def _explain(
     error: ValidationError, flags: Mapping[str, Any], names: Mapping[str, str], path: Path | None
 ) -> ConfigurationError:
     first = error.errors(include_url=False)[0]
+    whole = ".".join(str(part) for part in first["loc"])
     key = ".".join(str(part) for part in first["loc"][:2])
     if first["type"] == "extra_forbidden":
         return ConfigurationError(
-            f"{path or 'archon.toml'}: there is no setting {key}", hint="archon-agent config show"
+            f"{path or 'archon.toml'}: there is no setting {whole}", hint="archon-agent config show"
         )
     known = {item.key: item for item in options()}
     where = (
@@ -212,4 +215,5 @@ def _explain(
     message = first["msg"].removeprefix("Value error, ")
     # An error of a whole section has the section as its input, secrets included.
     shown = f" (given: {first['input']!r})" if key in known and not known[key].secret else ""
-    return ConfigurationError(f"{where}: {key}: {message}{shown}")
+    name = key if key in known else whole
+    return ConfigurationError(f"{where}: {name}: {message}{shown}")

@@ -206,6 +206,45 @@ class SourceFamilies:
         )
 
 
+class WatchFamilies:
+    """Branches that are watched. Projects come from the configuration, so that their number is bounded."""
+
+    def __init__(self, make: Families) -> None:
+        self.rounds = make.counter(
+            "archon_watch_rounds",
+            "rounds",
+            "Looks at a watched branch: unchanged, ingested, failed, busy or interrupted.",
+            ("outcome",),
+        )
+        self.failures = make.counter(
+            "archon_watch_failures", "rounds", "Rounds of a watched branch that failed.", ("reason",)
+        )
+        self.hooks = make.counter(
+            "archon_watch_hooks",
+            "hooks",
+            "Push hooks: queued, ignored (nothing to do), or refused.",
+            ("outcome",),
+        )
+        self.behind = make.gauge(
+            "archon_watch_behind_seconds",
+            "seconds",
+            "Time since a watched branch was first seen ahead of what is ingested; 0 while it is not.",
+            ("project",),
+        )
+        self.failing = make.gauge(
+            "archon_watch_failures_in_a_row",
+            "rounds",
+            "Rounds of a watched branch that failed since the last that did not.",
+            ("project",),
+        )
+        self.succeeded = make.gauge(
+            "archon_watch_last_success_timestamp_seconds",
+            "Unix time",
+            "When a watched branch was last known to be ingested; absent before the first time.",
+            ("project",),
+        )
+
+
 class StateFamilies:
     """This process and its machine."""
 

@@ -37,6 +37,7 @@ from core.telemetry.families import (
     ProjectFamilies,
     SourceFamilies,
     StateFamilies,
+    WatchFamilies,
 )
 from core.telemetry.health import Report
 
@@ -74,6 +75,7 @@ class Metrics:
         self.ingestion = IngestionFamilies(make)
         self.delivery = DeliveryFamilies(make)
         self.sources = SourceFamilies(make)
+        self.watch = WatchFamilies(make)
         self.state = StateFamilies(make)
         self.projects = ProjectFamilies(make) if per_project else None
         self._own = make.definitions
@@ -196,6 +198,26 @@ class Metrics:
                 return OTHER_PROJECTS
             self._known_projects.add(name)
         return name
+
+    def watch_branches(self, behind_s: Mapping[str, Callable[[], float]]) -> None:
+        """Read for how long each project's branch has been ahead when scraped; seconds by project."""
+        for project, read in behind_s.items():
+            self.watch.behind.labels(self._project(project)).set_function(read)
+            self.watch.failing.labels(self._project(project)).set(0)
+        for reason in sorted(reasons()):
+            self.watch.failures.labels(reason)
+
+    def show_round(
+        self, project: str, outcome: str, *, reason: str | None, failures: int, succeeded_at: float | None
+    ) -> None:
+        """Count a round of a watched branch, and show how it is now; times are Unix times."""
+        self.watch.rounds.labels(outcome).inc()
+        if reason:
+            self.watch.failures.labels(reason).inc()
+        label = self._project(project)
+        self.watch.failing.labels(label).set(failures)
+        if succeeded_at is not None:
+            self.watch.succeeded.labels(label).set(succeeded_at)
 
     def show_lag(
         self, partitions: Iterable[LagFigures], verdicts: Mapping[tuple[str, int], str] | None = None

@@ -1,0 +1,1 @@
+"""Continuous ingestion: branches on Git hosts, looked at now and then or when a hook says so."""
