@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 import urllib3
-from dulwich.client import AbstractHttpGitClient, default_user_agent_string
+from dulwich.client import (
+    AbstractHttpGitClient,
+    build_ls_refs_request_v2,
+    default_user_agent_string,
+    extract_object_format_from_capabilities,
+    read_pkt_refs_v2,
+)
+from dulwich.protocol import Protocol, pkt_line
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, SSLError
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
 REDIRECTS = 3
 FETCH_PREFIX = [b"HEAD"]
 """The refs that a fetch by id asks for, although it needs none: they cost least."""
+# Under this key is kept what a host that speaks version 2 can do, and where it is.
+_ABLE = b"version 2"
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _LONGEST_RETRY_AFTER_S = 300.0
@@ -173,7 +182,8 @@ class HttpSessions:
 class SmartHttpClient(AbstractHttpGitClient):
     """dulwich's protocol over our transport, for one thread.
 
-    `advertised` keeps what the host said it can do, to save a fetch by id two round trips.
+    `advertised` keeps what the host said it can do: that saves a fetch by id two round trips, and
+    listing refs one.
     """
 
     def __init__(
@@ -218,6 +228,10 @@ class SmartHttpClient(AbstractHttpGitClient):
         """What the host advertises; refs are asked for anew, except for a fetch, which goes by ids."""
         by_id = list(ref_prefix or ()) == FETCH_PREFIX
         known = self._advertised.get(service) if by_id else None
+        if known is None and (able := self._advertised.get(_ABLE)):
+            capabilities, base = able
+            self.protocol_version = 2
+            return self._list_refs(service, capabilities, base, list(ref_prefix or ()))
         if known is None:
             found = super()._discover_references(service, base_url, protocol_version, ref_prefix)
             if self.dumb:
@@ -225,8 +239,25 @@ class SmartHttpClient(AbstractHttpGitClient):
             known = (self.protocol_version, found)
             if by_id:
                 self._advertised[service] = known
+            if self.protocol_version == 2:
+                self._advertised[_ABLE] = found[1:3]
         self.protocol_version, (refs, capabilities, base, symrefs, peeled) = known
         return dict(refs), set(capabilities), base, dict(symrefs), dict(peeled)
+
+    def _list_refs(
+        self, service: bytes, capabilities: set[bytes], base: str, prefixes: list[bytes]
+    ) -> tuple[dict[Ref, ObjectID | None], set[bytes], str, dict[Ref, Ref], dict[Ref, ObjectID]]:
+        """Refs of a host whose capabilities are known: one exchange (gitprotocol-v2(5), ls-refs)."""
+        object_format = extract_object_format_from_capabilities(capabilities)
+        command, arguments = build_ls_refs_request_v2(capabilities, object_format, prefixes)
+        lines = [*map(pkt_line, command), b"0001", *map(pkt_line, arguments), b"0000"]
+        answer, read = self._smart_request(service.decode(), base, b"".join(lines))
+        try:
+            packets = Protocol(read, lambda _data: None).read_pkt_seq()
+            refs, symrefs, peeled = read_pkt_refs_v2(packets)
+        finally:
+            answer.close()
+        return refs, set(capabilities), base, symrefs, peeled
 
 
 def raising_err_packets(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
