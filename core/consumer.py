@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import RetryableError
+from core.errors import ArchonError, RetryableError
 from core.log.base import EventLog, LogConsumer, LogMessage, TopicPartition
 from core.log.offsets import OffsetTracker
 from core.processor import BatchOutcome, RequestProcessor
@@ -161,7 +161,7 @@ class Consumer:
             await self._abandon()
             try:
                 await self._commit()
-            except RetryableError as error:
+            except ArchonError as error:
                 logger.warning("the last offsets are not committed, their events come again: %s", error)
             await member.close()
             self._summary.duration_s = self._clock() - started
@@ -245,6 +245,9 @@ class Consumer:
                 self._commit_error = f"commit: {error}"
                 await asyncio.sleep(1.0)
                 self._to_commit.set()
+            except Exception as error:  # noqa: BLE001 - work whose offsets never go would never end
+                self._failure = self._failure or error
+                return
             else:
                 self._commit_error = None
 
@@ -271,11 +274,18 @@ class Consumer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _revoked(self, partitions: frozenset[TopicPartition]) -> None:
-        """Finish what is in flight of `partitions` within a limit, commit, and forget them."""
+        """Finish what is in flight of `partitions` within a limit, commit, and forget them.
+
+        They are forgotten however that goes: kept, they would count once more when they come back.
+        """
         tasks = {task for task, message in self._tasks.items() if message.where in partitions}
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._limits.revoke_s)
-        await self._commit()
-        for task in tasks:
-            task.cancel()
-        self._offsets.drop(partitions)
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=self._limits.revoke_s)
+            await self._commit()
+        except ArchonError as error:
+            logger.warning("offsets of partitions that move are not committed: %s", error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._offsets.drop(partitions)

@@ -265,7 +265,7 @@ def _read_local(path: Path, file: RequestedFile) -> Fetched:
             f"the local store of this machine does not have it: {error.strerror}",
             hint="objects of a local store can be read on the publisher's machine only",
         ) from None
-    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+    with os.fdopen(descriptor, "rb") as stream:
         if os.fstat(descriptor).st_size != size:
             raise ChecksumMismatch(f"the stored object is not of the expected {size:,} B")
         content = stream.read(size if size <= HELD_LIMIT else HEAD_BYTES) or b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from core.assembly.source import Target
 from core.assembly.stores import open_index, open_log
 from core.consumer import RunSummary
 from core.dead_letters import DeadLetter, DeadLetters
-from core.errors import BackendUnavailable, UsageError
+from core.errors import AccessDenied, BackendUnavailable, UsageError
 from core.events import topics
 from core.events.codec import decode_request
 from core.log.base import LogMessage, OutgoingMessage, Position, PublishFailure, TopicPartition
@@ -319,3 +319,37 @@ async def test_a_paused_agent_takes_nothing_until_it_goes_on(
         agent.pause(False)
         summary = await running
     assert summary.files_processed == len(FILES)
+
+
+async def test_offsets_that_may_not_be_committed_end_the_run(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_self: EmbeddedConsumer, _offsets: Mapping[TopicPartition, int]) -> None:
+        raise AccessDenied("the group is not ours")
+
+    await ingest(settings, commit(tmp_path / "shop"))
+    with monkeypatch.context() as context:
+        context.setattr(EmbeddedConsumer, "commit", refused)
+        async with asyncio.timeout(60) as patience:
+            with pytest.raises(AccessDenied, match="not ours"):
+                await drain(settings)
+    assert not patience.expired()
+    assert (await drain(settings)).events == 1
+
+
+async def test_a_stop_whose_last_commit_fails_is_clean_and_the_events_come_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = asyncio.Event()
+
+    async def unreachable(_self: EmbeddedConsumer, _offsets: Mapping[TopicPartition, int]) -> None:
+        stop.set()
+        raise BackendUnavailable("the broker is away")
+
+    await ingest(settings, commit(tmp_path / "shop"))
+    with monkeypatch.context() as context:
+        context.setattr(EmbeddedConsumer, "commit", unreachable)
+        async with consuming(settings, service=False) as agent:
+            summary = await agent.run(drain=False, stop=stop)
+    assert (summary.events, summary.files_processed) == (1, len(FILES))
+    assert (await drain(settings)).events == 1
