@@ -52,6 +52,8 @@ class ObjectStorageStrategy:
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        where = storage.location
+        self._where = f"{where.provider} bucket {where.bucket}"
         self._storage = storage
         self._link_lifetime_s = link_lifetime_s
         self._retry = retry or RetryPolicy()
@@ -72,8 +74,7 @@ class ObjectStorageStrategy:
     def feasible(self, facts: FileFacts, context: PublishContext) -> Feasibility:
         if facts.entry.unread:
             return Feasibility(False, "its content stays on the Git host")
-        where = self._storage.location
-        return Feasibility(True, f"{facts.size:,} B stored in {where.provider} bucket {where.bucket}")
+        return Feasibility(True, f"{facts.size:,} B stored in {self._where}")
 
     async def pack(self, file: SourceFile, context: PublishContext) -> dict[str, Any]:
         """Raises `ContentChanged` or `ContentMissing` where the file is not what was listed any more."""
