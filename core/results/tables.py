@@ -8,7 +8,8 @@ again late cannot bring a deleted path back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from core.database import Schema, encoded_path
@@ -74,34 +75,46 @@ class _Row(NamedTuple):
 
 
 def put(connection: sqlite3.Connection, records: Sequence[FileRecord], requested_us: int) -> None:
-    """Store `records` of the request made at `requested_us`, unless a newer one has spoken of their paths."""
-    projects: dict[str, int] = {}
-    for record in records:
-        file = record.identity
-        if (project_id := projects.get(file.project)) is None:
-            project_id = projects[file.project] = _project_id(connection, file.project)
-        path = encoded_path(file.path)
-        row = _find(connection, project_id, path)
-        # The very record that stands there is a request delivered again.
-        new = _Row(row.id, requested_us, file.checksum, record.analysis.analyzer_version)
-        if row.requested_us <= requested_us and row != new:
-            _forget(connection, row)
-            stored = connection.execute(_STORE, (row.id, project_id, path, requested_us, *_columns(record)))
-            _describe(connection, stored.lastrowid, record)
+    """Store `records` of the request made at `requested_us`, unless a newer one has spoken of their paths.
+
+    Table by table: FTS5 writes a segment whenever another table is changed between its rows.
+    """
+    projects = {name: _project_id(connection, name) for name in {each.identity.project for each in records}}
+    latest = {(projects[each.identity.project], encoded_path(each.identity.path)): each for each in records}
+    rows = {where: _find(connection, *where) for where in latest}
+    # The very record that stands there is a request delivered again.
+    newer = {
+        where: record
+        for where, record in latest.items()
+        if rows[where].requested_us <= requested_us
+        and rows[where][1:] != (requested_us, record.identity.checksum, record.analysis.analyzer_version)
+    }
+    _forget(connection, [rows[where] for where in newer])
+    described: list[tuple[int | None, str, str, bytes]] = []
+    for where, record in newer.items():
+        stored = connection.execute(_STORE, (rows[where].id, *where, requested_us, *_columns(record)))
+        words = words_of_path(record.identity.path), words_of_names(record.analysis.names)
+        described.append((stored.lastrowid, *words, record.analysis.json))
+    connection.executemany("INSERT INTO details VALUES (?, ?, ?, ?)", described)
+    connection.executemany(
+        "INSERT INTO words (rowid, path_words, symbol_words) VALUES (?, ?, ?)",
+        [columns[:3] for columns in described],
+    )
 
 
 def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], requested_us: int) -> None:
     """Forget `paths` for the request made at `requested_us`, unless a newer one has spoken of them."""
     project_id = _project_id(connection, project)
+    columns: dict[str | bytes, None] = {}
     for path in paths:
-        try:
-            column = encoded_path(path)
-        except UnsafeInput:  # text that is no path; nothing can stand there
-            continue
-        row = _find(connection, project_id, column)
-        if row.requested_us <= requested_us:
-            _forget(connection, row)
-            connection.execute(_STORE, (row.id, project_id, column, requested_us, *_TOMBSTONE))
+        with suppress(UnsafeInput):  # text that is no path; nothing can stand there
+            columns[encoded_path(path)] = None
+    rows = {column: _find(connection, project_id, column) for column in columns}
+    older = {column: row for column, row in rows.items() if row.requested_us <= requested_us}
+    _forget(connection, older.values())
+    connection.executemany(
+        _STORE, [(row.id, project_id, column, requested_us, *_TOMBSTONE) for column, row in older.items()]
+    )
 
 
 def _project_id(connection: sqlite3.Connection, name: str) -> int:
@@ -115,15 +128,15 @@ def _find(connection: sqlite3.Connection, project_id: int, path: str | bytes) ->
     return _Row(*row) if row else _Row()
 
 
-def _forget(connection: sqlite3.Connection, row: _Row) -> None:
-    """Remove what hangs on a row; the index of words is told the old ones while they are still there."""
-    if row.checksum is not None:
-        connection.execute(
-            """INSERT INTO words (words, rowid, path_words, symbol_words)
-               SELECT 'delete', id, path_words, symbol_words FROM details WHERE id = ?""",
-            (row.id,),
-        )
-        connection.execute("DELETE FROM details WHERE id = ?", (row.id,))
+def _forget(connection: sqlite3.Connection, rows: Iterable[_Row]) -> None:
+    """Remove what hangs on rows; the index of words is told the old ones while they are still there."""
+    ids = [(row.id,) for row in rows if row.checksum is not None]
+    connection.executemany(
+        """INSERT INTO words (words, rowid, path_words, symbol_words)
+           SELECT 'delete', id, path_words, symbol_words FROM details WHERE id = ?""",
+        ids,
+    )
+    connection.executemany("DELETE FROM details WHERE id = ?", ids)
 
 
 def _columns(record: FileRecord) -> tuple[object, ...]:
@@ -142,12 +155,4 @@ def _columns(record: FileRecord) -> tuple[object, ...]:
         len(analysis.names),
         analysis.max_complexity,
         analysis.quality,
-    )
-
-
-def _describe(connection: sqlite3.Connection, file_id: int | None, record: FileRecord) -> None:
-    words = words_of_path(record.identity.path), words_of_names(record.analysis.names)
-    connection.execute("INSERT INTO details VALUES (?, ?, ?, ?)", (file_id, *words, record.analysis.json))
-    connection.execute(
-        "INSERT INTO words (rowid, path_words, symbol_words) VALUES (?, ?, ?)", (file_id, *words)
     )

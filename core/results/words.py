@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 
-# An acronym before a capitalised word, a word in any case, a run of capitals, digits, other letters.
-_PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W0-9A-Za-z_]+")
+# A word, capitalised or not; a run of capitals, without the one that begins the next word; digits; other
+# letters; and what stands between two names.
+_PARTS = re.compile(r"[a-z]+|[A-Z](?:[a-z]+|[A-Z]*(?![a-z]))|[0-9]+|\0|[^\W0-9A-Za-z_]+")
+_END = "\0"
 _MOST_PARTS = 16
 _LONGEST_NAME = 256
 
@@ -25,33 +26,31 @@ def words_of_path(path: str) -> str:
 
 def words_of_names(names: Iterable[str]) -> str:
     """The words of `names`, each once, separated by spaces; of a long name only the beginning counts."""
-    return " ".join(dict.fromkeys(word for name in names for word in _words(name)))
+    words: dict[str, None] = {}
+    for parts in _parts(names):
+        word = ""
+        for part in reversed(parts):
+            word = part + word
+            words[word] = None
+    return " ".join(words)
 
 
 def beginnings(query: str) -> list[str]:
     """What a person's query asks for: each is the beginning of a word that must occur."""
-    asked = ("".join(_parts(piece)) for piece in query.replace("/", " ").split())
+    asked = map("".join, _parts(query.replace("/", " ").split()))
     return [beginning for beginning in dict.fromkeys(asked) if beginning]
 
 
 def is_named(name: str, asked: Iterable[str]) -> bool:
     """Whether a word of `name` begins with any of `asked`."""
-    return any(word.startswith(beginning) for word in _words(name) for beginning in asked)
+    return any(word.startswith(beginning) for word in words_of_names([name]).split() for beginning in asked)
 
 
-@lru_cache(maxsize=1 << 14)
-def _words(name: str) -> tuple[str, ...]:
-    word = ""
-    words: list[str] = []
-    for part in reversed(_parts(name)):
-        word = part + word
-        words.append(word)
-    return tuple(words)
-
-
-def _parts(name: str) -> list[str]:
-    name = name[:_LONGEST_NAME]
-    if not name.isascii():
+def _parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """The parts of each name in lower case: one search through all of them, as there are many and short."""
+    text = _END.join([name[:_LONGEST_NAME] for name in names])
+    if not text.isascii():
         # Accents off: who searches for "uber" finds "über".
-        name = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-    return [part.lower() for part in _PARTS.findall(name)[:_MOST_PARTS]]
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    for name in " ".join(_PARTS.findall(text)).lower().split(_END):
+        yield name.split()[:_MOST_PARTS]
