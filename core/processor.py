@@ -411,7 +411,7 @@ def _language(got: Resolved) -> str | None:
 
 
 def _record(request: IndexRequest, got: Resolved, analysis: Analysis, now: datetime) -> FileRecord:
-    identity = FileIdentity.model_construct(
+    identity = FileIdentity(
         project=request.project_name,
         path=got.file.relative_path,
         checksum=got.checksum,

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from core.breaker import Breakers, BreakerState, CircuitBreaker
@@ -178,20 +178,15 @@ class Resolver:
         fetched = await self._fetchers[carrier].fetch_many(request, wanted)
         seconds = (self._clock() - started) / len(group)
         for index, file, answer in zip(group, wanted, fetched, strict=True):
-            result = answer if isinstance(answer, ArchonError) else _verify(file, answer, carrier)
-            if isinstance(answer, ArchonError) or isinstance(result, ArchonError):
-                assert isinstance(result, ArchonError)  # noqa: S101 - narrows for mypy
-                search.errors.setdefault(index, result)
+            if isinstance(answer, ArchonError):
+                search.errors.setdefault(index, answer)
                 continue
             first = None if carrier is file.carrier else file.carrier
-            delivery = Delivery.model_construct(
-                seconds=seconds,
-                attempts=answer.attempts,
-                wire_bytes=answer.wire_bytes,
-                cache_hit=answer.cache_hit,
-                fallback_from=first,
-            )
-            search.answers[index] = replace(result, delivery=delivery)
+            result = _verify(file, answer, carrier, _delivery(answer, seconds, first))
+            if isinstance(result, ArchonError):
+                search.errors.setdefault(index, result)
+                continue
+            search.answers[index] = result
             if first:
                 cause = search.errors[index].reason if index in search.errors else "not_configured"
                 self._tell(FallbackUsed("consumer", first, carrier, cause))
@@ -237,7 +232,19 @@ def _host(git_url: str) -> str:
     return host or git_url.partition(":")[0].rpartition("@")[2]
 
 
-def _verify(file: RequestedFile, fetched: Fetched, source: Carrier) -> Resolved | ArchonError:
+def _delivery(fetched: Fetched, seconds: float, stood_in_for: Carrier | None) -> Delivery:
+    return Delivery(
+        seconds=seconds,
+        attempts=fetched.attempts,
+        wire_bytes=fetched.wire_bytes,
+        cache_hit=fetched.cache_hit,
+        fallback_from=stood_in_for,
+    )
+
+
+def _verify(
+    file: RequestedFile, fetched: Fetched, source: Carrier, delivery: Delivery
+) -> Resolved | ArchonError:
     """Check the bytes against the event: SHA-256 first, the Git blob id where there is no checksum."""
     checksum = fetched.checksum or f"sha256:{_digest(hashlib.sha256(), fetched)}"
     if file.checksum:
@@ -246,7 +253,7 @@ def _verify(file: RequestedFile, fetched: Fetched, source: Carrier) -> Resolved 
     elif file.git_blob and not _is_blob(fetched, file.git_blob):
         return ChecksumMismatch(f"{source} does not yield the Git blob {file.git_blob[:12]}")
     verified = bool(file.checksum or file.git_blob)
-    return Resolved(file, fetched.content, source, checksum, verified, fetched.whole)
+    return Resolved(file, fetched.content, source, checksum, verified, fetched.whole, delivery)
 
 
 def _digest(digest: hashlib._Hash, fetched: Fetched) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -45,6 +46,22 @@ class Spent:
         return Spent(self.files + other.files, self.bytes + other.bytes, self.usage + other.usage)
 
 
+@dataclass(slots=True)
+class _Sums:
+    """What gathered for an account: the figures of a `Spent`, to be added to in place."""
+
+    files: int = 0
+    bytes: int = 0
+    stored: int = 0
+    transferred: int = 0
+    puts: int = 0
+    gets: int = 0
+
+    def spent(self) -> Spent:
+        """What they come to, CPU time not yet known."""
+        return Spent(self.files, self.bytes, Usage(self.stored, self.transferred, self.puts, self.gets))
+
+
 class CostMeter:
     """A `Listener` for one side, `publish` or `consume`; `take` yields what gathered since the last one.
 
@@ -62,44 +79,49 @@ class CostMeter:
         self._cpu = cpu
         self._cpu_taken = cpu()
         self._cpu_pending = 0.0
-        self._spent: dict[Account, Spent] = {}
+        self._sums: defaultdict[Account, _Sums] = defaultdict(_Sums)
+        self._unkept: dict[Account, Spent] = {}
         self._open: set[tuple[str, int, int]] = set()
 
     def __call__(self, event: RunEvent) -> None:
         match event:
-            case FilesPublished():
-                account = Account(event.project, event.strategy, event.job)
-                self._add(account, Spent(event.files, event.bytes))
-            case ObjectUploaded(existed=True):  # one HEAD, billed as a GET
-                self._add(self._uploads, Spent(usage=Usage(gets=1)))
-            case ObjectUploaded(bytes=size):
-                self._add(self._uploads, Spent(usage=Usage(stored_bytes=size, puts=1)))
-            case FileResolved(source=source, wire_bytes=size) if source not in FETCHED:
-                account = Account(event.project, source, event.job)
-                self._add(account, Spent(usage=Usage(transferred_bytes=size)))
-            case ObjectDownloaded(bytes=size, attempts=attempts):
-                usage = Usage(transferred_bytes=size, gets=attempts)
-                self._add(Account(event.project, OBJECT_STORAGE, event.job), Spent(usage=usage))
-            case RepositoryFetched(bytes=size):
-                account = Account(event.project, GIT_REFERENCE, event.job)
-                self._add(account, Spent(usage=Usage(transferred_bytes=size)))
+            case FileResolved(source=source, wire_bytes=size):
+                if source not in FETCHED:
+                    self._sums[Account(event.project, source, event.job)].transferred += size
             case FileAnalyzed():
-                account = Account(event.project, event.source, event.job)
-                self._add(account, Spent(1, event.bytes))
+                sums = self._sums[Account(event.project, event.source, event.job)]
+                sums.files += 1
+                sums.bytes += event.bytes
+            case FilesPublished():
+                sums = self._sums[Account(event.project, event.strategy, event.job)]
+                sums.files += event.files
+                sums.bytes += event.bytes
+            case ObjectUploaded(existed=True):  # one HEAD, billed as a GET
+                self._sums[self._uploads].gets += 1
+            case ObjectUploaded(bytes=size):
+                sums = self._sums[self._uploads]
+                sums.stored += size
+                sums.puts += 1
+            case ObjectDownloaded(bytes=size, attempts=attempts):
+                sums = self._sums[Account(event.project, OBJECT_STORAGE, event.job)]
+                sums.transferred += size
+                sums.gets += attempts
+            case RepositoryFetched(bytes=size):
+                self._sums[Account(event.project, GIT_REFERENCE, event.job)].transferred += size
             case BatchReceived():
                 self._open.add((event.topic, event.partition, event.offset))
             case BatchFinished():
                 self._open.discard((event.topic, event.partition, event.offset))
-
-    def _add(self, account: Account, spent: Spent) -> None:
-        self._spent[account] = self._spent.get(account, Spent()) + spent
 
     def take(self) -> dict[Account, Spent]:
         """What gathered, CPU time included."""
         now = self._cpu()
         self._cpu_pending += now - self._cpu_taken
         self._cpu_taken = now
-        taken, self._spent = self._spent, {}
+        taken, self._unkept = self._unkept, {}
+        for account, sums in self._sums.items():
+            taken[account] = taken.get(account, Spent()) + sums.spent()
+        self._sums.clear()
         weights = {account: spent.bytes for account, spent in taken.items() if spent.files}
         if whole := sum(weights.values()):
             for account, weight in weights.items():
@@ -111,5 +133,7 @@ class CostMeter:
 
     def put_back(self, taken: Mapping[Account, Spent]) -> None:
         """Undo a `take` whose result could not be kept."""
-        for account, spent in taken.items():
-            self._add(account, spent)
+        self._unkept = {
+            account: self._unkept.get(account, Spent()) + taken.get(account, Spent())
+            for account in self._unkept.keys() | taken.keys()
+        }

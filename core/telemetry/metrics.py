@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from core.errors import ArchonError
 from core.progress import (
@@ -79,6 +87,9 @@ class Metrics:
         self.state = StateFamilies(make)
         self.projects = ProjectFamilies(make) if per_project else None
         self._own = make.definitions
+        # Told of every file: finding a metric by its labels costs more than counting.
+        self._ingestion_of = cache(self._find_ingestion)
+        self._resolved_of = cache(self.sources.resolved.labels)
         self._known_projects: set[str] = set()
         self._tripped: dict[tuple[str, str], set[str]] = {}
         self.has_counted = False
@@ -167,23 +178,31 @@ class Metrics:
             self.sources.breaker_trips.labels(label, event.kind).inc()
 
     def _resolved(self, event: FileResolved) -> None:
-        cache = "none" if event.cache_hit is None else "hit" if event.cache_hit else "miss"
-        self.sources.resolved.labels(event.source, cache).observe(event.seconds)
+        found = "none" if event.cache_hit is None else "hit" if event.cache_hit else "miss"
+        self._resolved_of(event.source, found).observe(event.seconds)
         if event.attempts > 1:
             self.sources.retries.labels(event.source).inc(event.attempts - 1)
 
     def _ingested(
         self, side: str, strategy: str, files: int, size: int, seconds: float, project: str
     ) -> None:
-        self.ingestion.files.labels(side, strategy).inc(files)
-        self.ingestion.bytes.labels(side, strategy).inc(size)
-        duration = self.ingestion.duration.labels(side, strategy)
+        counted, weighed, duration = self._ingestion_of(side, strategy)
+        counted.inc(files)
+        weighed.inc(size)
         for _ in range(files):
             duration.observe(seconds)
         if self.projects:
             label = self._project(project)
             self.projects.files.labels(side, label).inc(files)
             self.projects.bytes.labels(side, label).inc(size)
+
+    def _find_ingestion(self, side: str, strategy: str) -> tuple[Counter, Counter, Histogram]:
+        families = self.ingestion
+        return (
+            families.files.labels(side, strategy),
+            families.bytes.labels(side, strategy),
+            families.duration.labels(side, strategy),
+        )
 
     def charge(self, project: str, strategy: str, components: Mapping[str, float]) -> None:
         """Count dollars by component (storage, transfer, compute, requests)."""
