@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -11,12 +10,8 @@ from textual.content import Content
 from archon_tui.actions import Action, of_screen
 from archon_tui.screens.page import Page
 
-
-class Paged(Protocol):
-    """An application that shows a page."""
-
-    @property
-    def page(self) -> Page: ...
+if TYPE_CHECKING:
+    from archon_tui.app import ArchonApp
 
 
 class ActionProvider(Provider):
@@ -24,7 +19,7 @@ class ActionProvider(Provider):
 
     @property
     def _page(self) -> Page:
-        return cast("Paged", self.app).page
+        return cast("ArchonApp", self.app).page
 
     def _entries(self) -> list[tuple[Action, str, str]]:
         page = self._page
@@ -48,7 +43,7 @@ class ActionProvider(Provider):
             if (score := matcher.match(name)) > 0:
                 yield Hit(score, matcher.highlight(name), self._run(action), text=name, help=reason or None)
 
-    def _run(self, action: Action) -> Callable[[], Awaitable[None]]:
+    def _run(self, action: Action):  # type: ignore[no-untyped-def]
         page = self._page
 
         async def run() -> None:

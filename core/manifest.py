@@ -6,11 +6,11 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from core.database import Schema, connect, decoded_path, encoded_path, explaining, transaction
+from core.database import Schema, connect, decoded_path, encoded_path, explaining, insert, transaction
 from core.repository.facts import Entry, FileFacts
 
 SCHEMA = Schema(
@@ -24,12 +24,6 @@ SCHEMA = Schema(
         ),
     ),
 )
-
-
-def is_hidden(path: str, hidden: Collection[str]) -> bool:
-    """Whether `path` or a directory above it is among `hidden`; `.` is above all."""
-    parents = (path[:at] for at, char in enumerate(path) if char == "/")
-    return bool(hidden) and (path in hidden or "." in hidden or any(parent in hidden for parent in parents))
 
 
 class Published(NamedTuple):
@@ -49,7 +43,6 @@ class SqliteManifest:
         self._path = path
         self._scope = scope
         self._verified: list[tuple[str, str, str | bytes]] = []
-        self._hidden: set[str] = set()
         self._reading = connect(path, SCHEMA)
         self._writing = connect(path, SCHEMA)
         # Acknowledgement is durable in the log; losing the newest rows to a power cut republishes them.
@@ -63,17 +56,25 @@ class SqliteManifest:
         self._keep_verified()
         paths = [encoded_path(entry.path) for entry in entries]
         with explaining(self._path, SCHEMA.name), transaction(self._reading, "DEFERRED"):
-            self._reading.executemany("INSERT OR IGNORE INTO met VALUES (?)", ((path,) for path in paths))
-            return [self._find(path) for path in paths]
+            insert(self._reading, "INSERT OR IGNORE INTO met VALUES", [(path,) for path in paths])
+            found = {
+                path: Published(*row)
+                for path, *row in self._reading.execute(
+                    "SELECT path, checksum, version FROM published"  # noqa: S608 - question marks only
+                    f" WHERE scope = ? AND path IN ({', '.join('?' * len(paths))})",
+                    (self._scope, *paths),
+                )
+            }
+        return [found.get(path) for path in paths]
 
     def verified(self, entry: Entry) -> None:
         """The file was read and is as published: its new version spares the next run the reading."""
         if entry.version is not None:
             self._verified.append((entry.version, self._scope, encoded_path(entry.path)))
 
-    def hidden(self, path: str) -> None:
-        """Note that a path, and what lies below it, may exist although this run cannot see it."""
-        self._hidden.add(path)
+    def met(self, path: str) -> None:
+        """Note that a path which is not published still exists."""
+        self._reading.execute("INSERT OR IGNORE INTO met VALUES (?)", (encoded_path(path),))
 
     def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
         """These files are acknowledged with these checksums."""
@@ -82,10 +83,10 @@ class SqliteManifest:
             for facts, checksum in files
         ]
         with explaining(self._path, SCHEMA.name), transaction(self._writing):
-            self._writing.executemany("INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?)", rows)
+            insert(self._writing, "INSERT OR REPLACE INTO published VALUES", rows)
 
     def missing(self) -> Sequence[str]:
-        """Recorded paths that this run did not meet and could have met, in path order."""
+        """Recorded paths that this run did not meet, in path order."""
         self._keep_verified()
         with explaining(self._path, SCHEMA.name):
             rows = self._reading.execute(
@@ -93,8 +94,7 @@ class SqliteManifest:
                 " WHERE scope = ? AND path NOT IN (SELECT path FROM met) ORDER BY path",
                 (self._scope,),
             )
-            missing = [decoded_path(path) for (path,) in rows]
-        return [path for path in missing if not is_hidden(path, self._hidden)]
+            return [decoded_path(path) for (path,) in rows]
 
     def forget(self, paths: Sequence[str]) -> None:
         """These deletions are acknowledged."""
@@ -112,9 +112,3 @@ class SqliteManifest:
             with explaining(self._path, SCHEMA.name), transaction(self._reading):
                 self._reading.executemany(update, self._verified)
             self._verified.clear()
-
-    def _find(self, path: str | bytes) -> Published | None:
-        row = self._reading.execute(
-            "SELECT checksum, version FROM published WHERE scope = ? AND path = ?", (self._scope, path)
-        ).fetchone()
-        return None if row is None else Published(*row)
