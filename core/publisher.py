@@ -263,7 +263,7 @@ class Publisher:
                 choice.strategy,
                 len(encoded),
                 encoded,
-                file.checksum,
+                file["checksum"],
                 content,
                 choices[index + 1 :],
                 seconds,

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 from core.events.common import ContentStrategy
-from core.events.v2 import FileV2
 from core.repository.facts import FileFacts, GitState, Repository
 
 
@@ -72,13 +71,13 @@ class PureStrategy(Strategy, Protocol):
         ...
 
 
-def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any]) -> FileV2:
-    """The wire form of a packed file. `fields` are what `Strategy.pack` returned; they may hold a checksum
-    that only packing learned.
+def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a packed file's `FileV2`. `fields` are what `Strategy.pack` returned; they may hold a
+    checksum that only packing learned.
     """
     entry = facts.entry
     modified = None if entry.mtime_ns is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC)
-    common = {
+    return {
         "relative_path": entry.path,
         "language": facts.language,
         "size_bytes": entry.known_size,
@@ -86,5 +85,5 @@ def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any
         "checksum": facts.checksum,
         "content_strategy": strategy,
         "git_blob": entry.blob,
+        **fields,
     }
-    return FileV2(**(common | fields))

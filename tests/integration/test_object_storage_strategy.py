@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from core.errors import BackendUnavailable, ContentChanged, ContentMissing
-from core.events.v2 import STRATEGY_FIELDS
+from core.events.v2 import STRATEGY_FIELDS, FileV2
 from core.log.base import PartitionLag
 from core.repository.discover import open_repository
 from core.repository.facts import Entry, FileFacts, Repository, Skip
@@ -84,7 +84,7 @@ async def test_a_listed_file_is_stored_whole(root: Path, local: LocalStorageClie
     digest = hashlib.sha256(content).hexdigest()
     assert fields == {"object_key": f"projects/demo/{digest}.dat", "checksum": f"sha256:{digest}"}
     assert await stored(local) == {fields["object_key"]: content}
-    wire = wire_file(file.facts, strategy.name, fields)
+    wire = FileV2(**wire_file(file.facts, strategy.name, fields))
     required, optional = STRATEGY_FIELDS[strategy.name]
     assert required <= {name for name in required | optional if getattr(wire, name) is not None}
 
