@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench import corpus, measure
 from bench.measure import Row, Run
+from core.telemetry.cpu import cpu_seconds
 
 ROUNDS = 5
 
@@ -53,6 +54,7 @@ def _publish(source: Path, work: Path) -> list[Row]:
     ratio, unchanged = measure.median_ratio(first, floor), measure.median_ratio(again, first)
     return [
         _row("publish", first, floor, ratio, 2.0),
+        _cpu_row("… CPU time", first, floor),
         _row("unchanged re-ingest (floor: first run)", again, first, unchanged, 0.3),
     ]
 
@@ -69,6 +71,7 @@ def _consume(source: Path, work: Path) -> list[Row]:
     p99 = statistics.median(run.details["p99_ms"] for run in runs)
     return [
         _row("consume (`run --drain`)", runs, floor, measure.median_ratio(runs, floor), 2.0),
+        _cpu_row("… CPU time of all processes", runs, floor),
         Row("analysis per file ≤ 100 KB, p99", f"{p99:.1f} ms", "–", "–", "≤ 50 ms", p99 <= 50),
     ]
 
@@ -111,6 +114,14 @@ def _row(name: str, subject: list[Run], floor: list[Run], ratio: float, target: 
     return Row(name, figure, floor_figure, f"{ratio:.2f}", f"≤ {target}", ratio <= target)
 
 
+def _cpu_row(name: str, subject: list[Run], floor: list[Run]) -> Row:
+    """The same by CPU time, which other work on the machine hardly touches."""
+    used, least = ([run.details["cpu_s"] for run in runs] for runs in (subject, floor))
+    ratio = statistics.median(a / b for a, b in zip(used, least, strict=True))
+    figure, floor_figure = (f"{statistics.median(each):.3f} s" for each in (used, least))
+    return Row(name, figure, floor_figure, f"{ratio:.2f}", "–", None)
+
+
 def _child(task: str, source: Path, home: Path | None = None) -> Run:
     arguments = [task, str(source)] + ([str(home)] if home else [])
     return measure.child("bench.pipeline", *arguments)
@@ -119,18 +130,37 @@ def _child(task: str, source: Path, home: Path | None = None) -> Run:
 # --- what runs in the children ---
 
 
+class _Meter:
+    """Wall and CPU seconds from now on, CPU of this process and all below it."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu = time.perf_counter(), cpu_seconds()
+        self._seconds = self._cpu_s = 0.0
+
+    def stop_cpu(self) -> None:
+        self._cpu_s = self._cpu_s or cpu_seconds() - self._cpu
+
+    def stop(self) -> None:
+        self.stop_cpu()
+        self._seconds = self._seconds or time.perf_counter() - self._started
+
+    def report(self, **details: float) -> None:
+        self.stop()
+        measure.report_child(self._seconds, cpu_s=self._cpu_s, **details)
+
+
 def _floor_publish(source: Path) -> None:
     """List the index, read, SHA-256, JSON-encode, in one plain loop."""
     from dulwich.index import Index
 
-    started = time.perf_counter()
+    meter = _Meter()
     for raw in Index(str(source / ".git" / "index")):
         content = (source / os.fsdecode(raw)).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         json.dumps(
             {"path": os.fsdecode(raw), "checksum": digest, "content": content.decode("utf-8", "replace")}
         )
-    measure.report_child(time.perf_counter() - started)
+    meter.report()
 
 
 def _ingest(source: Path, home: Path) -> None:
@@ -144,9 +174,8 @@ def _ingest(source: Path, home: Path) -> None:
         async with ingestion(settings, Target(source)) as job:
             return (await job.publisher.publish(job.planner.stream())).files_published
 
-    started = time.perf_counter()
-    published = asyncio.run(work())
-    measure.report_child(time.perf_counter() - started, published=published)
+    meter = _Meter()
+    meter.report(published=asyncio.run(work()))
 
 
 def _floor_parse(source: Path) -> None:
@@ -154,10 +183,10 @@ def _floor_parse(source: Path) -> None:
     paths = [path for path in sorted(source.rglob("*")) if path.is_file() and ".git" not in path.parts]
     with ProcessPoolExecutor() as pool:
         list(pool.map(_parse_group, [[]] * (os.cpu_count() or 1)))  # start the workers, load the module
-        started = time.perf_counter()
+        meter = _Meter()
         groups = [paths[start : start + 64] for start in range(0, len(paths), 64)]
         list(pool.map(_parse_group, groups))
-        measure.report_child(time.perf_counter() - started)
+        meter.report()
 
 
 def _parse_group(paths: list[Path]) -> None:
@@ -175,13 +204,17 @@ def _run(home: Path) -> None:
 
     settings = load({"home": home}).settings
 
+    meter = _Meter()
+
     async def work() -> int:
         async with consuming(settings, service=False) as consumer:
-            return (await consumer.run(drain=True, stop=asyncio.Event())).files_processed
+            summary = await consumer.run(drain=True, stop=asyncio.Event())
+            meter.stop_cpu()  # while the analysis processes are there to be asked
+            return summary.files_processed
 
-    started = time.perf_counter()
     processed = asyncio.run(work())
-    measure.report_child(time.perf_counter() - started, processed=processed, p99_ms=_p99_ms())
+    meter.stop()
+    meter.report(processed=processed, p99_ms=_p99_ms())
 
 
 def _p99_ms() -> float:
