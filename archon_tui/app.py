@@ -20,7 +20,7 @@ from archon_tui.actions import SCREENS, Action, of_screen, with_keys
 from archon_tui.background import in_background
 from archon_tui.export import Export, write
 from archon_tui.refresh import Coordinator, Reading, Source
-from archon_tui.screens.dialogs import Ask, Question
+from archon_tui.screens.dialogs import Ask, Field, Question
 from archon_tui.screens.page import MIN_HEIGHT, MIN_WIDTH, Page
 from archon_tui.session import Session
 from archon_tui.themes import DARK, LIGHT, SAFE
@@ -264,10 +264,10 @@ class ArchonApp(App[None], inherit_bindings=False):
             else:
                 self.tell(f"wrote {file}")
 
-        def answered(text: str | None) -> None:
-            if text:
-                in_background(self, partial(save, text))
+        def answered(texts: tuple[str, ...] | None) -> None:
+            if texts:
+                in_background(self, partial(save, texts[0]))
 
         stamp = self.session.now().strftime("%Y%m%d-%H%M%S")
         default = f"archon-{export.name}-{stamp}.json"
-        self.push_screen(Ask("Write to (.json, .csv or .svg)", check, value=default), answered)
+        self.push_screen(Ask(Field("Write to (.json, .csv or .svg)", check, default)), answered)

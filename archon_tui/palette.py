@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -10,8 +11,12 @@ from textual.content import Content
 from archon_tui.actions import Action, of_screen
 from archon_tui.screens.page import Page
 
-if TYPE_CHECKING:
-    from archon_tui.app import ArchonApp
+
+class Paged(Protocol):
+    """An application that shows a page."""
+
+    @property
+    def page(self) -> Page: ...
 
 
 class ActionProvider(Provider):
@@ -19,7 +24,7 @@ class ActionProvider(Provider):
 
     @property
     def _page(self) -> Page:
-        return cast("ArchonApp", self.app).page
+        return cast("Paged", self.app).page
 
     def _entries(self) -> list[tuple[Action, str, str]]:
         page = self._page
@@ -43,7 +48,7 @@ class ActionProvider(Provider):
             if (score := matcher.match(name)) > 0:
                 yield Hit(score, matcher.highlight(name), self._run(action), text=name, help=reason or None)
 
-    def _run(self, action: Action):  # type: ignore[no-untyped-def]
+    def _run(self, action: Action) -> Callable[[], Awaitable[None]]:
         page = self._page
 
         async def run() -> None:

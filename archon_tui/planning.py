@@ -6,12 +6,12 @@ import asyncio
 import gc
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
+from archon_tui.backends import Backends
+from archon_tui.chosen import Chosen
 from archon_tui.models.plan import PlanRow, Totals, change_row, movement, row_of
 from archon_tui.rows import SLICE_S
-from archon_tui.session import Chosen, Session
 from core import units
 from core.assembly.publishing import Ingestion, ingestion
 from core.assembly.source import Target
@@ -34,17 +34,17 @@ FREEZE_EVERY = 50_000
 class PlanWork:
     """One repository's plan. `rows` only grows while it streams; `version` counts changes for the screen."""
 
-    def __init__(self, session: Session, chosen: Chosen) -> None:
-        self.session = session
+    def __init__(self, backends: Backends, chosen: Chosen) -> None:
+        self.backends = backends
         self.chosen = chosen
-        self.settings: Settings = session.settings
+        self.settings: Settings = backends.settings
         self.overrides: dict[str, ContentStrategy] = {}
         self.without: frozenset[ContentStrategy] = frozenset()
         self.configured: frozenset[ContentStrategy] = frozenset()
         self.rows: list[PlanRow] = []
         self.state = "planning"
         self.error: ArchonError | Exception | None = None
-        self.started_at = session.clock()
+        self.started_at = backends.clock()
         self.first_rows_at: float | None = None
         self.ended_at: float | None = None
         self.version = 0
@@ -72,7 +72,7 @@ class PlanWork:
     @property
     def is_changed(self) -> bool:
         """Whether the person turned a knob or chose a strategy."""
-        return bool(self.overrides or self.without) or self.settings is not self.session.settings
+        return bool(self.overrides or self.without) or self.settings is not self.backends.settings
 
     @property
     def selector(self) -> str:
@@ -81,7 +81,7 @@ class PlanWork:
 
     def target(self) -> Target:
         """What to ingest, with the person's choices."""
-        return target_of(self.chosen, self.overrides, self.without)
+        return self.chosen.target(self.overrides, self.without)
 
     @property
     def project(self) -> str:
@@ -101,7 +101,7 @@ class PlanWork:
         return Totals(
             summary,
             self._limit,
-            cost=price(usage, self.session.settings.cost),
+            cost=price(usage, self.backends.settings.cost),
             drain_s=self._drain_s(summary),
             link_lifetime_s=self.settings.storage.link_lifetime,
             moved=movement(self.rows) if self.is_changed and self._base else {},
@@ -111,7 +111,7 @@ class PlanWork:
 
     def _drain_s(self, summary: IngestSummary) -> float | None:
         """How long the agents need for the plan, at the rate they were last seen to work."""
-        rate = self.session.files_per_s
+        rate = self.backends.files_per_s
         return summary.files_published / rate if rate else None
 
     async def _stream(self) -> None:
@@ -126,7 +126,7 @@ class PlanWork:
                 run.take(chunk)
                 self.rows += [row for item in chunk if (row := row_of(item)) is not None]
                 if self.first_rows_at is None and self.rows:
-                    self.first_rows_at = self.session.clock()
+                    self.first_rows_at = self.backends.clock()
                 self.version += 1
                 if len(self.rows) - frozen >= FREEZE_EVERY:
                     frozen = len(self.rows)
@@ -137,7 +137,7 @@ class PlanWork:
         except Exception as error:  # noqa: BLE001 - the screen shows whatever ended the plan
             self.state, self.error = "failed", error
         finally:
-            self.ended_at = self.session.clock()
+            self.ended_at = self.backends.clock()
             self.version += 1
 
     async def _open(self, settings: Settings) -> None:
@@ -182,7 +182,7 @@ class PlanWork:
     async def _choose_again(self, mine: int) -> None:
         assert self._job  # noqa: S101 - just opened
         run = DryRun(self._job.project_name, self._job.rules)
-        until = self.session.clock() + SLICE_S
+        until = self.backends.clock() + SLICE_S
         for row in self.rows:
             if row.skip:
                 run.take([row.skip])
@@ -191,9 +191,9 @@ class PlanWork:
                 item = self._job.planner.reconsider(row.facts, encoded_size=known, unchanged=row.unchanged)
                 change_row(row, item, self._base.get(row.path))
                 run.take([item])
-            if self.session.clock() >= until:
+            if self.backends.clock() >= until:
                 await asyncio.sleep(0)
-                until = self.session.clock() + SLICE_S
+                until = self.backends.clock() + SLICE_S
                 if mine != self._changing:
                     return
         run.finish()
@@ -222,10 +222,3 @@ class PlanWork:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._stack.aclose()
-
-
-def target_of(
-    chosen: Chosen, overrides: Mapping[str, ContentStrategy], without: Collection[ContentStrategy]
-) -> Target:
-    """What the core is asked to ingest."""
-    return Target(Path(chosen.where), ref=chosen.ref, overrides=dict(overrides), without=without)

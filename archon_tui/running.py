@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
+from archon_tui.backends import Backends
 from archon_tui.models.run import RunModel, RunState
 from archon_tui.processes import ready_for_processes
 from core.assembly.consuming import consuming
 from core.assembly.publishing import ingestion
-from core.assembly.source import Target
+from core.assembly.source import RemoteTarget, Target
 from core.assembly.stores import open_log
 from core.consumer import RunSummary
 from core.errors import ArchonError
@@ -25,7 +26,6 @@ from core.summary import IngestSummary
 
 if TYPE_CHECKING:
     from archon_tui.planning import PlanWork
-    from archon_tui.session import Session
     from core.agent import Agent
 
 logger = logging.getLogger(__name__)
@@ -38,21 +38,21 @@ class RunWork:
     """One run. `model` has its figures; `state` what it is doing; `error` what ended it."""
 
     def __init__(
-        self, session: Session, settings: Settings, target: Target, name: str, planned: dict[str, int]
+        self, backends: Backends, settings: Settings, target: Target, name: str, planned: dict[str, int]
     ) -> None:
-        self.session = session
+        self.backends = backends
         self.settings = settings
         self.target = target
         self.name = name
         self.state = RunState.RUNNING
         self.error: Exception | None = None
-        self.model = RunModel(planned, consumes=session.consumes_here)
+        self.model = RunModel(planned, consumes=backends.consumes_here)
         self.published: IngestSummary | None = None
         self.consumed: RunSummary | None = None
-        self.started_at = session.clock()
+        self.started_at = backends.clock()
         self.ended_at: float | None = None
         self._header = Header(
-            name, str(target.path), session.log_kind, session.now(), planned, session.consumes_here
+            name, source_of(target), backends.log_kind, backends.now(), planned, backends.consumes_here
         )
         self._recorder: Recorder | None = None
         self._agent: Agent | None = None
@@ -63,12 +63,12 @@ class RunWork:
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    def start(cls, session: Session, plan: PlanWork) -> RunWork:
+    def start(cls, backends: Backends, plan: PlanWork) -> RunWork:
         """Run what `plan` shows."""
         summary = plan.totals().summary
         planned = {str(name): part.files for name, part in summary.by_strategy.items()}
         planned["discovered"] = summary.files_discovered
-        run = cls(session, plan.settings, plan.target(), plan.chosen.name, planned)
+        run = cls(backends, plan.settings, plan.target(), plan.chosen.name, planned)
         run.begin()
         return run
 
@@ -82,7 +82,7 @@ class RunWork:
 
     @property
     def elapsed_s(self) -> float:
-        return (self.session.clock() if self.ended_at is None else self.ended_at) - self.started_at
+        return (self.backends.clock() if self.ended_at is None else self.ended_at) - self.started_at
 
     @property
     def message(self) -> str:
@@ -125,7 +125,7 @@ class RunWork:
     def tick(self) -> None:
         """Sample the rates."""
         if self.is_active:
-            self.model.tick(self.session.clock() - self.started_at)
+            self.model.tick(self.backends.clock() - self.started_at)
 
     def outcome(self) -> dict[str, Any]:
         """What became of it: the shape of the journal's last line and of the export."""
@@ -144,7 +144,7 @@ class RunWork:
 
     async def _work(self) -> None:
         try:
-            self._recorder = Recorder(new_file(self.session.journal_dir, self._header), self._header)
+            self._recorder = Recorder(new_file(self.backends.journal_dir, self._header), self._header)
         except ArchonError as error:
             logger.warning("the run is not recorded: %s", error)
         try:
@@ -158,24 +158,24 @@ class RunWork:
             logger.warning("the run failed: %s", error)
         self._end(ended)
         if self._recorder:
-            await asyncio.to_thread(prune, self.session.journal_dir)
+            await asyncio.to_thread(prune, self.backends.journal_dir)
 
     def _end(self, state: RunState) -> None:
         if self.published and self.published.refusal and state is RunState.DONE:
             state, self.error = RunState.FAILED, ArchonError(self.published.refusal)
-        self.model.tick(self.session.clock() - self.started_at)
-        self.ended_at = self.session.clock()
+        self.model.tick(self.backends.clock() - self.started_at)
+        self.ended_at = self.backends.clock()
         self.state = state
         self.model.version += 1
         if self.consumed and self.consumed.files_processed and self.consumed.duration_s:
-            self.session.files_per_s = self.consumed.files_processed / self.consumed.duration_s
+            self.backends.files_per_s = self.consumed.files_processed / self.consumed.duration_s
         if self._recorder:
             self._recorder.end(self.outcome())
             self._recorder.close()
 
     async def _publish_and_consume(self) -> None:
         consuming_here = None
-        if self.session.consumes_here:
+        if self.backends.consumes_here:
             consuming_here = asyncio.create_task(self._consume())
         try:
             await self._publish()
@@ -218,6 +218,11 @@ class RunWork:
                 await asyncio.wait([consuming_here], timeout=DRAIN_LOOK_S)
 
     def _tell(self, event: RunEvent) -> None:
-        self.model.add(event, self.session.clock() - self.started_at)
+        self.model.add(event, self.backends.clock() - self.started_at)
         if self._recorder:
             self._recorder(event)
+
+
+def source_of(target: Target) -> str:
+    """The path or URL that a target names."""
+    return target.path.url if isinstance(target.path, RemoteTarget) else str(target.path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from archon_tui.session import Session
+    from archon_tui.backends import Backends
     from core.fleet import Member
     from core.log.lag import GroupReport, LagWindow
 
@@ -24,9 +24,9 @@ class Seen:
 class LagWatch:
     """Looks at the log, and keeps each group's window so that verdicts and sparklines have a past."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.group = session.settings.log.group
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self.group = backends.settings.log.group
         self._windows: dict[str, LagWindow] = {}
 
     async def look(self) -> Seen:
@@ -34,16 +34,16 @@ class LagWatch:
         from core.fleet import owners, read_fleet
         from core.log.lag import LagWindow
 
-        log = await self._session.log()
+        log = await self._backends.log()
         group = self.group
         # A group that has committed nothing yet is judged by the topics it is meant to read.
         places, fleet, groups = await asyncio.gather(log.lag(group), read_fleet(log), log.groups())
-        if not places and group == self._session.settings.log.group:
-            places = await log.lag(group, self._session.settings.log.topics)
+        if not places and group == self._backends.settings.log.group:
+            places = await log.lag(group, self._backends.settings.log.topics)
         window = self._windows.setdefault(group, LagWindow(group))
-        window.add(places, self._session.clock())
+        window.add(places, self._backends.clock())
         rate = sum(member.status.files_per_s for member in fleet if not member.is_stale)
         if rate > 0:
-            self._session.files_per_s = rate
-        names = tuple(sorted({*groups, self._session.settings.log.group}))
+            self._backends.files_per_s = rate
+        names = tuple(sorted({*groups, self._backends.settings.log.group}))
         return Seen(window.report(owners(fleet, group)), tuple(fleet), names)

@@ -6,7 +6,7 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,12 @@ SCHEMA = Schema(
 )
 
 
+def is_hidden(path: str, hidden: Collection[str]) -> bool:
+    """Whether `path` or a directory above it is among `hidden`; `.` is above all."""
+    parents = (path[:at] for at, char in enumerate(path) if char == "/")
+    return bool(hidden) and (path in hidden or "." in hidden or any(parent in hidden for parent in parents))
+
+
 class Published(NamedTuple):
     """What was published of a path: the checksum, and the version token of its listing."""
 
@@ -43,6 +49,7 @@ class SqliteManifest:
         self._path = path
         self._scope = scope
         self._verified: list[tuple[str, str, str | bytes]] = []
+        self._hidden: set[str] = set()
         self._reading = connect(path, SCHEMA)
         self._writing = connect(path, SCHEMA)
         # Acknowledgement is durable in the log; losing the newest rows to a power cut republishes them.
@@ -72,9 +79,9 @@ class SqliteManifest:
         if entry.version is not None:
             self._verified.append((entry.version, self._scope, encoded_path(entry.path)))
 
-    def met(self, path: str) -> None:
-        """Note that a path which is not published still exists."""
-        self._reading.execute("INSERT OR IGNORE INTO met VALUES (?)", (encoded_path(path),))
+    def hidden(self, path: str) -> None:
+        """Note that a path, and what lies below it, may exist although this run cannot see it."""
+        self._hidden.add(path)
 
     def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
         """These files are acknowledged with these checksums."""
@@ -86,7 +93,7 @@ class SqliteManifest:
             insert(self._writing, "INSERT OR REPLACE INTO published VALUES", rows)
 
     def missing(self) -> Sequence[str]:
-        """Recorded paths that this run did not meet, in path order."""
+        """Recorded paths that this run did not meet and could have met, in path order."""
         self._keep_verified()
         with explaining(self._path, SCHEMA.name):
             rows = self._reading.execute(
@@ -94,7 +101,8 @@ class SqliteManifest:
                 " WHERE scope = ? AND path NOT IN (SELECT path FROM met) ORDER BY path",
                 (self._scope,),
             )
-            return [decoded_path(path) for (path,) in rows]
+            missing = [decoded_path(path) for (path,) in rows]
+        return [path for path in missing if not is_hidden(path, self._hidden)]
 
     def forget(self, paths: Sequence[str]) -> None:
         """These deletions are acknowledged."""

@@ -69,8 +69,8 @@ class KnownFiles(Protocol):
         """What was published of each entry's path. Also remembers that the paths still exist."""
         ...
 
-    def met(self, path: str) -> None:
-        """Note that a path exists although it is not published now."""
+    def hidden(self, path: str) -> None:
+        """Note that a path, and what lies below it, may exist although this run cannot see it."""
         ...
 
     def verified(self, entry: Entry) -> None:
@@ -180,8 +180,8 @@ class Planner:
         if self._known is None:
             return [None] * len(entries)
         for item in chunk:
-            if isinstance(item, Skip) and item.reason.is_fault:
-                self._known.met(item.path)
+            if isinstance(item, Skip) and item.reason.hides:
+                self._known.hidden(item.path)
         known = self._known.published(entries)
         return [None] * len(entries) if self._rules.force else known
 

@@ -143,7 +143,12 @@ class Publisher:
         cannot be reached at the start is not used. Raises `ConfigurationError` from its preparation.
         """
         with logging_with(correlation_id=self._correlation_id, trace_id=self._span.trace_id):
-            return await self._run(plan, stop)
+            try:
+                return await self._run(plan, stop)
+            finally:
+                for task in self._in_flight:
+                    task.cancel()
+                await asyncio.gather(*self._in_flight, return_exceptions=True)
 
     async def _run(self, plan: AsyncIterator[list[PlanItem]], stop: asyncio.Event | None) -> IngestSummary:
         started = self._clock()
@@ -164,7 +169,7 @@ class Publisher:
             await self._start(last)
         elif last:
             self._unpublished(last, "interrupted")
-        await self._drain()
+        await asyncio.gather(*self._in_flight)
         if not self._failure and not self._summary.interrupted:
             await self._publish_deletions()
         self._summary.duration_s = self._clock() - started
@@ -306,14 +311,9 @@ class Publisher:
     async def _start(self, batch: Batch) -> None:
         """Send a batch beside at most `BATCHES_IN_FLIGHT - 1` others."""
         while len(self._in_flight) >= BATCHES_IN_FLIGHT:
-            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-        task = asyncio.create_task(self._send(batch))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-
-    async def _drain(self) -> None:
-        while self._in_flight:
-            await asyncio.gather(*self._in_flight)
+            done, self._in_flight = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*done)
+        self._in_flight.add(asyncio.create_task(self._send(batch)))
 
     async def _send(self, batch: Batch) -> None:
         started = self._clock()
@@ -389,20 +389,31 @@ class Publisher:
         missing = list(self._manifest.missing()) if self._manifest else []
         step = self._rules.batch_size * 10
         for start in range(0, len(missing), step):
-            paths = missing[start : start + step]
-            self._batch_ids += 1
-            span, started = self._span.child(), self._clock()
-            event = self._event((), paths, span)
-            error = await self._publish(event, to_json(event), span)
-            self._end(span, "publish deletions", "producer", started, len(paths), error)
-            if error:
-                self._summary.refusal = self._summary.refusal or str(error)
+            if not await self._delete(missing[start : start + step]):
                 return
-            assert self._manifest  # noqa: S101 - paths come from it
-            self._manifest.forget(paths)
-            self._summary.batches += 1
-            self._summary.files_deleted += len(paths)
-            self._tell(FilesDeleted(len(paths)))
+
+    async def _delete(self, paths: Sequence[str]) -> bool:
+        """Publish deletions, in halves where they are too large for one message; whether all went."""
+        self._batch_ids += 1
+        span, started = self._span.child(), self._clock()
+        event = self._event((), paths, span)
+        value = to_json(event)
+        error: Exception | None = MessageTooLarge(f"{len(value):,} B of deletions")
+        if len(value) <= self._rules.max_batch_bytes - MESSAGE_OVERHEAD:
+            error = await self._publish(event, value, span)
+        if isinstance(error, MessageTooLarge) and len(paths) > 1:
+            middle = len(paths) // 2
+            return await self._delete(paths[:middle]) and await self._delete(paths[middle:])
+        self._end(span, "publish deletions", "producer", started, len(paths), error)
+        if error:
+            self._summary.refusal = self._summary.refusal or str(error)
+            return False
+        assert self._manifest  # noqa: S101 - paths come from it
+        self._manifest.forget(paths)
+        self._summary.batches += 1
+        self._summary.files_deleted += len(paths)
+        self._tell(FilesDeleted(len(paths)))
+        return True
 
     def _end(
         self, span: Span, name: str, kind: str, started: float, files: int, error: Exception | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from core.manifest import Published, SqliteManifest
+from core.manifest import Published, SqliteManifest, is_hidden
 from core.repository.facts import Entry, FileFacts
 
 
@@ -18,6 +18,7 @@ class SinceManifest:
         self._inner = inner
         self._base = base
         self._met: set[str] = set()
+        self._hidden: set[str] = set()
 
     def published(self, entries: Sequence[Entry]) -> Sequence[Published | None]:
         """What the base has of each entry's path."""
@@ -26,10 +27,10 @@ class SinceManifest:
         blobs = [self._base.get(entry.path) for entry in entries]
         return [Published(None, f"blob:{blob}") if blob else None for blob in blobs]
 
-    def met(self, path: str) -> None:
-        """As `SqliteManifest.met`."""
-        self._inner.met(path)
-        self._met.add(path)
+    def hidden(self, path: str) -> None:
+        """As `SqliteManifest.hidden`."""
+        self._inner.hidden(path)
+        self._hidden.add(path)
 
     def verified(self, entry: Entry) -> None:
         """As `SqliteManifest.verified`."""
@@ -41,7 +42,7 @@ class SinceManifest:
 
     def missing(self) -> Sequence[str]:
         """Paths of the base that are not here any more, in path order."""
-        return sorted(self._base.keys() - self._met)
+        return sorted(path for path in self._base.keys() - self._met if not is_hidden(path, self._hidden))
 
     def forget(self, paths: Sequence[str]) -> None:
         """As `SqliteManifest.forget`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archon_tui.chosen import Chosen, chosen, is_url
 from core.errors import ArchonError
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ Cancelled = Callable[[], bool]
 class Repo:
     """A row of the screen. What is None was not looked at yet or cannot be known."""
 
-    where: str
-    name: str
+    chosen: Chosen
     recent: bool = False
     branch: str | None = None
     commit: str | None = None
@@ -42,35 +42,36 @@ class Repo:
     looked: bool = False
 
     @property
+    def where(self) -> str:
+        return self.chosen.where
+
+    @property
+    def name(self) -> str:
+        return self.chosen.name
+
+    @property
     def is_url(self) -> bool:
         return is_url(self.where)
-
-
-def is_url(where: str) -> bool:
-    """Whether `where` names a Git host rather than a directory: a scheme, or the `user@host:path` form."""
-    return "://" in where or ("@" in where.partition(":")[0] and ":" in where and not where.startswith("/"))
-
-
-def name_of(where: str) -> str:
-    """The last part of a path or URL, without `.git`."""
-    last = where.rstrip("/").rpartition("/")[2].rpartition(":")[2]
-    return last.removesuffix(".git") or where
 
 
 def discover(roots: Sequence[Path], cancelled: Cancelled, *, depth: int = DEPTH) -> Iterator[Path]:
     """Repositories at and under `roots`, at most `depth` directories down, links not followed.
 
-    A root counts as one even outside Git: it was named. Blocking.
+    A root outside Git counts where none is under it: it was named. Blocking.
     """
     found: set[Path] = set()
     for root in roots:
         top = root.expanduser().absolute()
+        before = len(found)
         for path in (top, *_below(top, depth, cancelled)):
             if cancelled() or len(found) >= FOUND_LIMIT:
                 return
-            if path not in found and (path == top or is_repository(path)):
+            if path not in found and is_repository(path):
                 found.add(path)
                 yield path
+        if len(found) == before and top not in found:
+            found.add(top)
+            yield top
 
 
 def is_repository(path: Path) -> bool:
@@ -144,30 +145,49 @@ def look(repo: Repo, cancelled: Cancelled) -> None:
 
 
 class Recent:
-    """The repositories used last, newest first, in a small file that may be lost without harm."""
+    """The repositories used last, newest first, in a small file that may be lost without harm.
+
+    An entry is the path or URL, or an object of it and the credential reference that goes with it.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Chosen]:
         try:
             data = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return []
-        return [where for where in data if isinstance(where, str)] if isinstance(data, list) else []
+        entries = (_entry(each) for each in data) if isinstance(data, list) else ()
+        return [entry for entry in entries if entry]
 
-    def add(self, where: str) -> None:
-        """Put `where` first."""
-        self._write([where, *(known for known in self.read() if known != where)][:RECENT_LIMIT])
+    def add(self, used: Chosen) -> None:
+        """Put `used` first."""
+        self._write([used, *(known for known in self.read() if known.where != used.where)][:RECENT_LIMIT])
 
     def forget(self, where: str) -> None:
-        self._write([known for known in self.read() if known != where])
+        self._write([known for known in self.read() if known.where != where])
 
-    def _write(self, wheres: list[str]) -> None:
+    def _write(self, entries: Sequence[Chosen]) -> None:
+        data = [
+            {"where": each.where, "credential_ref": each.credential_ref}
+            if each.credential_ref
+            else each.where
+            for each in entries
+        ]
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             scratch = self._file.with_suffix(f".{os.getpid()}")
-            scratch.write_text(json.dumps(wheres, indent=1) + "\n", encoding="utf-8")
+            scratch.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
             scratch.replace(self._file)
         except OSError:
             return  # the list is a convenience; a read-only disk must not end the session
+
+
+def _entry(data: object) -> Chosen | None:
+    where, reference = (
+        (data.get("where"), data.get("credential_ref")) if isinstance(data, dict) else (data, None)
+    )
+    if not isinstance(where, str) or not where or not isinstance(reference, str | None):
+        return None
+    return chosen(where, reference)

@@ -90,61 +90,77 @@ class Confirm(Dialog[bool]):
         self.query_one(LineView).scroll_relative(y=lines, animate=False)
 
 
-class Ask(Dialog[str]):
-    """One line of text, checked as it is typed."""
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A line of text to be asked for.
 
-    def __init__(
-        self,
-        title: str,
-        check: Callable[[str], str | None],
-        *,
-        value: str = "",
-        placeholder: str = "",
-        suggestions: Sequence[str] = (),
-    ) -> None:
-        """`check` returns what is wrong with a text, None where it will do; it may raise `ArchonError`."""
-        super().__init__()
-        self.title_text = title
-        self.check = check
-        self.value = value
-        self.placeholder = placeholder
+    `check` returns what is wrong with a text, None where it will do; it may raise `ArchonError`. An
+    `optional` one may stay empty, and is then not checked.
+    """
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="box"):
-            yield LineView(id="title")
-            yield Input(value=self.value, placeholder=self.placeholder, select_on_focus=False)
-            yield LineView(id="verdict")
+    title: str
+    check: Callable[[str], str | None]
+    value: str = ""
+    optional: bool = False
 
-    def on_mount(self) -> None:
-        self.query_one("#title", LineView).show([[(self.title_text, "bold")]])
-        self.query_one("#title", LineView).can_focus = False
-        self._judge(self.value)
-        self.query_one(Input).focus()
-
-    @on(Input.Changed)
-    def typed(self, event: Input.Changed) -> None:
-        self._judge(event.value)
-
-    @on(Input.Submitted)
-    def submitted(self, event: Input.Submitted) -> None:
-        if self._wrong(event.value) is None:
-            self.dismiss(event.value.strip())
-
-    def _wrong(self, value: str) -> str | None:
-        if not value.strip():
-            return ""
+    def wrong(self, text: str) -> str | None:
+        """What is wrong with `text`; empty where nothing was typed yet."""
+        if not text:
+            return None if self.optional else ""
         try:
-            return self.check(value.strip())
+            return self.check(text)
         except ArchonError as error:
             return f"{error} ({error.hint})" if error.hint else str(error)
 
-    def _judge(self, value: str) -> None:
-        wrong = self._wrong(value)
-        if wrong is None:
-            lines: list[Line] = [[("✓ enter", "ok")]]
-        else:
-            lines = [[(text, "fail")] for text in wrap(wrong, BOX_WIDTH)] if wrong else [[(" ", "")]]
-        self.query_one("#verdict", LineView).show(lines)
+
+class Ask(Dialog[tuple[str, ...]]):
+    """A few lines of text, checked as they are typed; enter goes through them, the last one answers."""
+
+    def __init__(self, *fields: Field) -> None:
+        super().__init__()
+        self.fields = fields
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            for place, field in enumerate(self.fields):
+                title = LineView(id=f"title-{place}")
+                title.can_focus = False
+                yield title
+                yield Input(value=field.value, select_on_focus=False)
+                verdict = LineView(id=f"verdict-{place}")
+                verdict.can_focus = False
+                yield verdict
+
+    def on_mount(self) -> None:
+        for place, field in enumerate(self.fields):
+            self.query_one(f"#title-{place}", LineView).show([[(field.title, "bold")]])
+        self._judge()
+        self.query(Input).first().focus()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What stands in the fields."""
+        return tuple(line.value.strip() for line in self.query(Input))
+
+    @on(Input.Changed)
+    def _judge(self) -> None:
+        for place, (field, text) in enumerate(zip(self.fields, self.texts, strict=True)):
+            wrong = field.wrong(text)
+            line: Line = [("✓ enter", "ok"), (" (it may stay empty)" if not text else "", "dim")]
+            lines = [line] if wrong is None else [[(part, "fail")] for part in wrap(wrong, BOX_WIDTH)]
+            self.query_one(f"#verdict-{place}", LineView).show(lines)
+
+    @on(Input.Submitted)
+    def submitted(self) -> None:
+        lines = list(self.query(Input))
+        wrong = [field.wrong(text) is not None for field, text in zip(self.fields, self.texts, strict=True)]
+        here = lines.index(self.focused) if isinstance(self.focused, Input) else 0
+        if not any(wrong) and here == len(lines) - 1:
+            self.dismiss(self.texts)
+        elif here < len(lines) - 1 and not wrong[here]:
+            lines[here + 1].focus()
+        elif True in wrong:
+            lines[wrong.index(True)].focus()
 
 
 @dataclass(frozen=True, slots=True)

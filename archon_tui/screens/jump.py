@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Static
-
-from archon_tui.screens.page import Page
 
 LETTERS = "asdfghjkl"
 
@@ -16,7 +16,7 @@ LETTERS = "asdfghjkl"
 class Jump(ModalScreen[None]):
     """Labels over the panes of a page."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Screen[Any]) -> None:
         super().__init__()
         panes = [widget for widget in page.focus_chain if widget.region.area and widget.display]
         self.targets: dict[str, Widget] = dict(zip(LETTERS, panes, strict=False))

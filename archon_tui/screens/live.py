@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -47,26 +48,26 @@ class LivePage(Page, Generic[R]):
             side.add_class("side")
             yield side
 
+    @abstractmethod
     def make_list(self) -> RowList[R]:
         """The list of the screen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self) -> Sequence[R]:
         """What the list shows now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def headline(self) -> list[Line]:
         """What stands above the list."""
-        raise NotImplementedError
 
+    @abstractmethod
     def detail(self, row: R) -> list[Line]:
         """A row in full."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def is_stale(self) -> bool:
         """Whether the rows are older than they should be."""
-        raise NotImplementedError
 
     @property
     def list(self) -> RowList[R]:

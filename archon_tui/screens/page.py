@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message_pump import _MessagePumpMeta
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -18,6 +20,8 @@ from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.refresh import Reading, Source
 from archon_tui.screens.dialogs import Confirm, Question
+from archon_tui.screens.host import Host
+from archon_tui.session import Session
 from archon_tui.widgets.bar import Bar, Part
 from archon_tui.widgets.filter_line import FilterLine
 from archon_tui.widgets.line_view import LineView
@@ -25,10 +29,6 @@ from archon_tui.widgets.painted import Line
 from archon_tui.widgets.row_list import RowList
 from core import units
 from core.errors import ArchonError
-
-if TYPE_CHECKING:
-    from archon_tui.app import ArchonApp
-    from archon_tui.session import Session
 
 MIN_WIDTH, MIN_HEIGHT = 60, 16
 READ_ONLY = "the dashboard was started with --read-only"
@@ -43,7 +43,11 @@ def bindings(screen: str) -> list[BindingType]:
     ]
 
 
-class Page(Screen[None]):
+class AbstractMeta(_MessagePumpMeta, ABCMeta):
+    """Textual's metaclass and the one of abstract classes: a screen that leaves a method out is not made."""
+
+
+class Page(Screen[None], metaclass=AbstractMeta):
     """One of the nine screens. Subclasses say what is in the body, what to ask, and do their actions."""
 
     NAME: ClassVar[str]
@@ -59,9 +63,9 @@ class Page(Screen[None]):
         yield Bar(id="footer", classes="footer")
         yield Static(id="too-small", markup=False)
 
+    @abstractmethod
     def body(self) -> Iterable[Widget]:
         """What stands between the numbers and the footer."""
-        raise NotImplementedError
 
     def sources(self) -> list[Source[Any]]:
         """What to ask while the screen is shown."""
@@ -83,8 +87,8 @@ class Page(Screen[None]):
         return ""
 
     @property
-    def archon(self) -> ArchonApp:
-        return cast("ArchonApp", self.app)
+    def archon(self) -> Host:
+        return cast("Host", self.app)
 
     @property
     def session(self) -> Session:

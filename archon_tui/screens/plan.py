@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from archon_tui.background import in_background
+from archon_tui.chosen import Chosen
 from archon_tui.export import Export
 from archon_tui.models.folders import Folder, Folders
 from archon_tui.models.plan import (
@@ -24,9 +25,8 @@ from archon_tui.models.plan import (
 )
 from archon_tui.peek import lines_of, numbered
 from archon_tui.planning import PlanWork
-from archon_tui.screens.dialogs import Ask, Choice, Choose, Question
+from archon_tui.screens.dialogs import Ask, Choice, Choose, Field, Question
 from archon_tui.screens.page import Page, bindings
-from archon_tui.session import Chosen
 from archon_tui.text import LETTERS
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line
@@ -222,9 +222,9 @@ class PlanPage(Page):
                 why_lines(row, work.verdicts(row), work.selector), "why", from_top=True, wraps=True
             )
         else:
-            in_background(self, partial(self._peek, work, row), group="peek", only=True)
+            in_background(self, partial(self._peek, work, row, state), group="peek", only=True)
 
-    async def _peek(self, work: PlanWork, row: PlanRow) -> None:
+    async def _peek(self, work: PlanWork, row: PlanRow, asked: object) -> None:
         if row.facts is None:
             self.side.show(
                 [[(row.path, "bold")], [], [("not published: ", "dim"), (row.why, "warn")]],
@@ -246,6 +246,8 @@ class PlanPage(Page):
                 lines = numbered(lines) if row.facts.encoding else lines
                 if row.size == 0:
                     lines = [[("an empty file", "dim")]]
+        if asked != self._shown:
+            return  # another file, or why, was asked for meanwhile
         title = "peek" if (row.size or 0) <= 64 << 10 else "peek: the first 64 KB"
         self.side.show(lines, title, from_top=True, wraps=False)
 
@@ -345,15 +347,15 @@ class PlanPage(Page):
                 return str(error)
             return None
 
-        def answered(text: str | None) -> None:
-            if text:
-                limit = parse_size(text)
+        def answered(texts: tuple[str, ...] | None) -> None:
+            if texts:
+                limit = parse_size(texts[0])
                 publish = work.settings.publish.model_copy(update={"inline_size_limit": limit})
                 self._change(settings=work.settings.model_copy(update={"publish": publish}))
 
         now = f"{work.settings.publish.inline_size_limit}"
         self.app.push_screen(
-            Ask("Largest file sent inline, such as 100KB or 1MiB", check, value=now), answered
+            Ask(Field("Largest file sent inline, such as 100KB or 1MiB", check, now)), answered
         )
 
     def _change(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -13,12 +13,12 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from archon_tui.background import in_background
+from archon_tui.chosen import Chosen, chosen, whole, wrong_reference, wrong_source
 from archon_tui.export import Export
 from archon_tui.filters import Fields
-from archon_tui.models.repos import Recent, Repo, discover, is_url, look, name_of
-from archon_tui.screens.dialogs import Ask
+from archon_tui.models.repos import Recent, Repo, discover, look
+from archon_tui.screens.dialogs import Ask, Field
 from archon_tui.screens.page import Page, bindings
-from archon_tui.session import Chosen
 from archon_tui.text import shares
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line, Piece
@@ -124,14 +124,12 @@ class ReposPage(Page):
         """Find repositories, then look at one after another, in a thread that can be told to stop."""
         self._stopped.set()
         self._stopped = stopped = threading.Event()
-        for where in self._recent.read():
-            self._add(where, recent=True)
+        for used in self._recent.read():
+            self._add(used, recent=True)
         self._show_all()
-        for root in self.session.roots:
-            self._add(str(root.expanduser().absolute()))
         found = iter(discover(self.session.roots, stopped.is_set))
         while (path := await asyncio.to_thread(next, found, None)) is not None:
-            self._add(str(path))
+            self._add(chosen(str(path)))
         self._show_all()
         from core.journal import journals
 
@@ -147,8 +145,10 @@ class ReposPage(Page):
                 self._shown = None
                 self.repos.repaint()
 
-    def _add(self, where: str, *, recent: bool = False) -> None:
-        repo = self._repos.setdefault(where, Repo(where, name_of(where)))
+    def _add(self, found: Chosen, *, recent: bool = False) -> None:
+        repo = self._repos.setdefault(found.where, Repo(found))
+        if recent:
+            repo.chosen = found  # with the credential it was used with
         repo.recent = repo.recent or recent
         repo.looked = repo.looked or repo.is_url
 
@@ -161,27 +161,45 @@ class ReposPage(Page):
     async def do_list_open(self) -> None:
         repo = self.repos.current
         if repo is not None:
-            self.session.choose(Chosen(repo.where, repo.name))
-            if not self.session.read_only:
-                self._recent.add(repo.where)
+            self.session.choose(repo.chosen)
+            self._remember(repo.chosen)
             await self.archon.go("plan")
 
-    def do_repos_add(self) -> None:
-        def check(text: str) -> str | None:
-            return self.session.check_source(text)
+    def _remember(self, used: Chosen) -> None:
+        if not self.session.read_only:
+            self._recent.add(used)
 
-        def answered(where: str | None) -> None:
-            if where:
-                full = where if is_url(where) else str(Path(where).expanduser().absolute())
-                self._add(full, recent=True)
-                if not self.session.read_only:
-                    self._recent.add(full)
+    async def _go_to(self, where: str) -> None:
+        await self.repos.arranged()
+        rows = self.repos.rows
+        for place in range(len(rows)):
+            if rows[place].where == where:
+                self.repos.move_to(place)
+                return
+
+    def do_repos_add(self) -> None:
+        def answered(texts: tuple[str, ...] | None) -> None:
+            if texts:
+                added = chosen(whole(texts[0]), texts[1] or None)
+                self._add(added, recent=True)
+                self._remember(added)
                 self._show_all()
-                self.repos.move_to(len(self._repos) - 1)
+                in_background(self, partial(self._go_to, added.where))
                 in_background(self, self._survey, group="survey", only=True)
 
         self.app.push_screen(
-            Ask("A repository: a directory, or the URL of a Git repository", check), answered
+            Ask(
+                Field(
+                    "A repository: a directory, or the URL of a Git repository",
+                    partial(wrong_source, self.session.settings),
+                ),
+                Field(
+                    "Where the secret for its Git host is: env:NAME or file:/path, never the secret",
+                    wrong_reference,
+                    optional=True,
+                ),
+            ),
+            answered,
         )
 
     def why_not_repos_forget(self) -> str | None:

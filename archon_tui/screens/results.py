@@ -12,7 +12,7 @@ from textual.widget import Widget
 from archon_tui.background import in_background
 from archon_tui.export import Export
 from archon_tui.models.results import FIELDS, document, record_lines
-from archon_tui.screens.dialogs import Ask
+from archon_tui.screens.dialogs import Ask, Field
 from archon_tui.screens.page import Page, bindings
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line
@@ -206,13 +206,13 @@ class ResultsPage(Page):
         self._load()
 
     def do_results_search(self) -> None:
-        def answered(words: str | None) -> None:
-            if words:
-                self._words = "" if words == "*" else words
+        def answered(texts: tuple[str, ...] | None) -> None:
+            if texts:
+                self._words = "" if texts[0] == "*" else texts[0]
                 self._load()
 
         title = "Words that begin in paths or symbol names (* for everything)"
-        self.app.push_screen(Ask(title, lambda _text: None, value=self._words), answered)
+        self.app.push_screen(Ask(Field(title, lambda _text: None, self._words)), answered)
 
     def leave_side(self) -> bool:
         if super().leave_side():

@@ -35,19 +35,21 @@ class GitOrigin:
 
 
 def credentials_for(url: GitUrl, reference: str | None) -> GitCredentials | None:
-    """`reference` as a credential of the type that the URL's scheme takes.
-
-    Raises UsageError, which does not repeat it, for what may be the secret itself.
-    """
+    """`reference` as a credential of the type that the URL's scheme takes. Raises as `check_reference`."""
     if reference is None:
         return None
+    check_reference(reference)
+    return GitCredentials(type="ssh_key" if url.scheme == "ssh" else "token", credential_ref=reference)
+
+
+def check_reference(reference: str) -> None:
+    """Raise UsageError, which does not repeat it, for what may be the secret itself."""
     scheme, _, locator = reference.partition(":")
     is_name = scheme != "env" or _VARIABLE.fullmatch(locator)
     if scheme not in reference_schemes() or not locator.isprintable() or not locator or not is_name:
         raise UsageError(
             "that is not a credential reference", hint="name where the secret is: env:NAME or file:/path"
         )
-    return GitCredentials(type="ssh_key" if url.scheme == "ssh" else "token", credential_ref=reference)
 
 
 def local_blobs(path: Path, ref: str) -> dict[str, str]:

@@ -39,6 +39,11 @@ class SkipReason(StrEnum):
         """True where the user expects the file and does not get it."""
         return _SKIPS[self][1]
 
+    @property
+    def hides(self) -> bool:
+        """True where the path, and what may lie below it, can be there all the same: it is not deleted."""
+        return self.is_fault or self is SkipReason.SPARSE
+
 
 _SKIPS: dict[SkipReason, tuple[str, bool]] = {
     SkipReason.SYMLINK: ("a symbolic link; links are not followed", False),

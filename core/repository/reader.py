@@ -83,7 +83,10 @@ class _ListedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int:
-        count = os.readv(self._descriptor, [buffer])
+        try:
+            count = os.readv(self._descriptor, [buffer])
+        except OSError as error:
+            raise ReadInterrupted(skip_for(self._entry.path, error)) from error
         self._position += count
         at_end = count == 0 or self._position >= self._entry.size
         if at_end and _changed(self._entry, os.fstat(self._descriptor)):

@@ -76,14 +76,21 @@ def wire_file(facts: FileFacts, strategy: ContentStrategy, fields: dict[str, Any
     checksum that only packing learned.
     """
     entry = facts.entry
-    modified = None if entry.mtime_ns is None else datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC)
     return {
         "relative_path": entry.path,
         "language": facts.language,
         "size_bytes": entry.known_size,
-        "last_modified": modified,
+        "last_modified": _moment(entry.mtime_ns),
         "checksum": facts.checksum,
         "content_strategy": strategy,
         "git_blob": entry.blob,
         **fields,
     }
+
+
+def _moment(ns: int | None) -> datetime | None:
+    """A time in ns since the epoch; None for one that no calendar has (a commit may say any)."""
+    try:
+        return None if ns is None else datetime.fromtimestamp(ns / 1e9, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

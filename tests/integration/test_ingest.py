@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ from core.events.request import IndexRequest
 from core.events.topics import REQUESTED_V2
 from core.log.base import OutgoingMessage, Position, PublishFailure
 from core.log.embedded import EmbeddedLog
+from core.manifest import SqliteManifest
 from core.planner import PlannedFile
 from core.progress import BatchPublished, BatchRefused, FallbackUsed, FilesDeleted, FileSkipped, RunEvent
+from core.repository.facts import FileFacts
+from core.repository.tree_walk import TreeWalk
 from core.settings import Settings, load
 from core.summary import IngestSummary
 from tests.repositories import FILES, commit, git, write
@@ -301,3 +306,99 @@ async def test_a_path_that_is_not_utf8_travels_exactly(tmp_path: Path) -> None:
     (root / "caf\udce9.py").unlink()
     (root / "other.py").write_bytes(b"y\n")
     assert (await ingest(configured, Target(root))).files_deleted == 1
+
+
+async def test_deletions_too_large_for_one_message_are_split(tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    deep = "/".join(["d" * 200] * 4)
+    write(root, {f"{deep}/{number}.py": b"%d\n" % number for number in range(60)} | {"kept.py": b""})
+    configured = settings(tmp_path / "home", max_batch_bytes=30_000)
+    await ingest(configured, Target(root))
+    for path in (root / deep).iterdir():
+        path.unlink()
+    summary = await ingest(configured, Target(root))
+    assert (summary.files_deleted, summary.refusal) == (60, None)
+    gone = [request.deleted_files for request in await published(configured) if request.deleted_files]
+    assert len(gone) > 1
+    assert len({path for paths in gone for path in paths}) == 60
+
+
+async def test_deletions_that_the_log_refuses_as_too_large_are_split(
+    tmp_path: Path, refusing: type[Refusing]
+) -> None:
+    root = tmp_path / "r"
+    write(root, {f"{number}{'x' * 200}.py": b"" for number in range(40)} | {"kept.py": b""})
+    configured = settings(tmp_path / "home")
+    await ingest(configured, Target(root))
+    for path in root.glob("*x.py"):
+        path.unlink()
+    refusing.limit = 3_000
+    assert (await ingest(configured, Target(root))).files_deleted == 40
+
+
+@pytest.mark.parametrize("sparse_index", ["--sparse-index", "--no-sparse-index"])
+@pytest.mark.parametrize("since", [None, "HEAD"])
+async def test_what_a_sparse_checkout_leaves_out_is_not_deleted(
+    tmp_path: Path, sparse_index: str, since: str | None
+) -> None:
+    root = commit(tmp_path / "r", {"in/a.py": b"a\n", "out/b.py": b"b\n", "out/sub/c.py": b"c\n"})
+    configured = settings(tmp_path / "home")
+    await ingest(configured, Target(root))
+    git(root, "sparse-checkout", "set", "--cone", sparse_index, "in")
+    assert not (root / "out").exists()
+    summary = await ingest(configured, Target(root, since=since))
+    assert (summary.files_deleted, summary.faults) == (0, [])
+
+
+async def test_what_lies_below_a_directory_that_cannot_be_read_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "r"
+    write(root, {"pkg/sub/a.py": b"a\n", "gone.py": b"b\n", "other.py": b"b\n"})
+    configured = settings(tmp_path / "home")
+    await ingest(configured, Target(root))
+    (root / "gone.py").unlink()
+    names = TreeWalk._names
+
+    def denied(self: TreeWalk, directory: bytes) -> dict[bytes, bool]:  # root is never denied
+        if directory == b"pkg/":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return names(self, directory)
+
+    monkeypatch.setattr(TreeWalk, "_names", denied)
+    summary = await ingest(configured, Target(root))
+    assert [(skip.path, skip.reason) for skip in summary.faults] == [("pkg", "unreadable")]
+    assert [path for request in await published(configured) for path in request.deleted_files] == ["gone.py"]
+
+
+async def test_a_time_that_no_calendar_has_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    root.mkdir()
+    git(root, "init", "-q")
+    write(root, {"a.py": b"a\n"})
+    git(root, "add", "a.py")
+    tree = git(root, "write-tree")
+    body = f"tree {tree}\nauthor a <a@b> 99999999999999 +0000\ncommitter a <a@b> 99999999999999 +0000\n\nx\n"
+    (tmp_path / "commit").write_text(body, encoding="ascii")
+    head = git(root, "hash-object", "-t", "commit", "-w", "--literally", str(tmp_path / "commit"))
+    configured = settings(tmp_path / "home")
+    summary = await ingest(configured, Target(root, ref=head))
+    assert summary.files_published == 1
+    ((file,),) = [request.files for request in await published(configured)]
+    assert file.last_modified is None
+
+
+async def test_a_manifest_that_cannot_be_written_ends_the_run_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(SqliteManifest):
+        def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
+            raise BackendUnavailable("the disk is full")
+
+    monkeypatch.setattr("core.assembly.publishing.SqliteManifest", Full)
+    root = tmp_path / "r"
+    write(root, {f"{number}.py": b"%d\n" % number for number in range(200)})
+    with pytest.raises(BackendUnavailable, match="disk is full"):
+        await ingest(settings(tmp_path / "home", batch_size=1), Target(root))
+    gc.collect()
+    assert "never retrieved" not in caplog.text

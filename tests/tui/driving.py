@@ -10,8 +10,9 @@ from typing import Any
 from textual.pilot import Pilot
 
 from archon_tui.app import ArchonApp
+from archon_tui.chosen import Chosen
 from archon_tui.screens.page import Page
-from archon_tui.session import Chosen, Session
+from archon_tui.session import Session
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line
 from archon_tui.widgets.row_list import RowList

@@ -11,8 +11,9 @@ from typing import Any
 from textual.pilot import Pilot
 
 from archon_tui.app import ArchonApp
+from archon_tui.chosen import Chosen
 from archon_tui.demo import demo_settings, files, make_repository, prepare
-from archon_tui.session import Chosen, Session
+from archon_tui.session import Session
 from core.settings import load
 
 ROOT = Path(__file__).parents[2]

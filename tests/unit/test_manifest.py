@@ -55,8 +55,25 @@ def test_a_path_of_any_bytes_is_a_key(manifest: SqliteManifest) -> None:
 def test_what_was_not_met_is_missing_until_forgotten(manifest: SqliteManifest) -> None:
     manifest.published([_entry()])
     assert manifest.missing() == ["b.py"]
-    manifest.met("b.py")
+    manifest.hidden("b.py")
     assert manifest.missing() == []
+
+
+@pytest.mark.parametrize(
+    ("hidden", "missing"),
+    [
+        ("pkg", ["a.py", "b.py", "pkg.py"]),
+        ("pkg/sub", ["a.py", "b.py", "pkg.py", "pkg/x.py"]),
+        ("pkg/su", ["a.py", "b.py", "pkg.py", "pkg/sub/y.py", "pkg/x.py"]),
+        (".", []),
+    ],
+)
+def test_what_lies_below_a_hidden_directory_is_not_missing(
+    manifest: SqliteManifest, hidden: str, missing: list[str]
+) -> None:
+    manifest.record([(_facts(_entry(path)), CHECKSUM) for path in ("pkg/x.py", "pkg/sub/y.py", "pkg.py")])
+    manifest.hidden(hidden)
+    assert manifest.missing() == missing
 
 
 def test_forgotten_paths_are_published_no_more(manifest: SqliteManifest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import threading
@@ -13,7 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from core.repository.facts import Entry, ReadInterrupted, Skip, SkipReason
-from core.repository.reader import FileReader
+from core.repository.reader import FileReader, _ListedFile
 from core.safety.path import open_regular
 
 OPEN_REGULAR = "core.repository.reader.open_regular"
@@ -217,3 +218,11 @@ def test_deep_trees_do_not_use_up_descriptors(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         reader.close()
+
+
+def test_a_stream_that_the_disk_cuts_off_says_so(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)  # read(2) of it fails, as of a bad sector
+    entry = Entry("a.py", 3, 10, 0o100644)
+    with io.BufferedReader(_ListedFile(directory, entry)) as stream, pytest.raises(ReadInterrupted) as caught:
+        stream.read()
+    assert caught.value.skip.reason is SkipReason.UNREADABLE
