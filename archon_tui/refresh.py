@@ -110,24 +110,26 @@ class Coordinator:
             source.task = None
 
     async def _ask(self, source: Source[Any], generation: int) -> None:
-        reading = await self._answer(source)
+        reading = await answer(source, self._clock)
         if generation != self._generation:
             return
         source.task = None
         source.reading = reading
         source.told(reading)
 
-    async def _answer(self, source: Source[Any]) -> Reading[Any]:
-        try:
-            async with asyncio.timeout(source.deadline_s):
-                return Reading(await source.ask(), self._clock())
-        except TimeoutError:
-            return replace(
-                source.reading, error=f"{source.name}: no answer within {source.deadline_s:g} s", hint=None
-            )
-        except ArchonError as error:
-            return replace(source.reading, error=redact(str(error)), hint=error.hint)
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises, the screen shows it
-            return replace(
-                source.reading, error=redact(f"{source.name}: {type(error).__name__}: {error}"), hint=None
-            )
+
+async def answer(source: Source[T], clock: Callable[[], float]) -> Reading[T]:
+    """Ask once, within the deadline; what goes wrong leaves the value that was known."""
+    try:
+        async with asyncio.timeout(source.deadline_s):
+            return Reading(await source.ask(), clock())
+    except TimeoutError:
+        return replace(
+            source.reading, error=f"{source.name}: no answer within {source.deadline_s:g} s", hint=None
+        )
+    except ArchonError as error:
+        return replace(source.reading, error=redact(str(error)), hint=error.hint)
+    except Exception as error:  # noqa: BLE001 - whatever a backend raises, the screen shows it
+        return replace(
+            source.reading, error=redact(f"{source.name}: {type(error).__name__}: {error}"), hint=None
+        )

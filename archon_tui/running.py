@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from archon_tui.backends import Backends
+from archon_tui.following import DEADLINE_S, Following
 from archon_tui.models.run import RunModel, RunState
 from archon_tui.processes import ready_for_processes
 from core.assembly.consuming import consuming
@@ -54,6 +55,8 @@ class RunWork:
         self._header = Header(
             name, source_of(target), backends.log_kind, backends.now(), planned, backends.consumes_here
         )
+        group = settings.log.group
+        self.following = None if backends.consumes_here else Following(backends, group, name, self._tell)
         self._recorder: Recorder | None = None
         self._agent: Agent | None = None
         self._gate = asyncio.Event()
@@ -78,7 +81,8 @@ class RunWork:
 
     @property
     def is_active(self) -> bool:
-        return not self.state.is_over
+        """Whether anything is done here; what is published goes on elsewhere."""
+        return not (self.state.is_over or self.state is RunState.PUBLISHED)
 
     @property
     def elapsed_s(self) -> float:
@@ -118,13 +122,14 @@ class RunWork:
     async def close(self) -> None:
         """Stop at once: what is in flight is left, and will be delivered again."""
         if self._task and not self._task.done():
-            self.cancel()
+            if self.is_active:
+                self.cancel()
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CLOSE_S)
 
     def tick(self) -> None:
         """Sample the rates."""
-        if self.is_active:
+        if not self.state.is_over:
             self.model.tick(self.backends.clock() - self.started_at)
 
     def outcome(self) -> dict[str, Any]:
@@ -148,10 +153,12 @@ class RunWork:
         except ArchonError as error:
             logger.warning("the run is not recorded: %s", error)
         try:
-            await self._publish_and_consume()
+            await (
+                self._publish_and_follow(self.following) if self.following else self._publish_and_consume()
+            )
             ended = RunState.CANCELLED if self._stop.is_set() else RunState.DONE
         except asyncio.CancelledError:
-            self._end(RunState.CANCELLED)
+            self._end(RunState.CANCELLED if self.is_active else self.state)
             raise
         except Exception as error:  # noqa: BLE001 - the screen shows whatever ended the run
             self.error, ended = error, RunState.FAILED
@@ -174,21 +181,45 @@ class RunWork:
             self._recorder.close()
 
     async def _publish_and_consume(self) -> None:
-        consuming_here = None
-        if self.backends.consumes_here:
-            consuming_here = asyncio.create_task(self._consume())
+        consuming_here = asyncio.create_task(self._consume())
         try:
             await self._publish()
-            if consuming_here:
-                await self._drained(consuming_here)
+            await self._drained(consuming_here)
         finally:
             self._stop_consuming.set()
-            if consuming_here:
-                with suppress(asyncio.CancelledError):
-                    await consuming_here
+            with suppress(asyncio.CancelledError):
+                await consuming_here
 
-    async def _publish(self) -> None:
+    async def _publish_and_follow(self, following: Following) -> None:
+        """Publish, and until the agents are through with it tell what they say."""
+        asking: asyncio.Task[None] | None = None
+
+        async def follow(job: str) -> None:
+            nonlocal asking
+            with suppress(ArchonError, TimeoutError):  # publishing will say it
+                async with asyncio.timeout(DEADLINE_S):
+                    await following.begin()
+            asking = asyncio.create_task(following.follow(job, self._is_through))
+
+        try:
+            await self._publish(follow)
+            sent = self.published
+            if asking and sent and sent.files_published and not (sent.refusal or self._stop.is_set()):
+                self.state = RunState.PUBLISHED
+                self.model.version += 1
+                await asking
+        finally:
+            if asking:
+                asking.cancel()
+
+    def _is_through(self) -> bool:
+        return self.model.published_whole and self.model.is_accounted_for
+
+    async def _publish(self, opened: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """Publish the plan; `opened` gets the ingestion's correlation id before anything is sent."""
         async with ingestion(self.settings, self.target, listener=self._tell) as job:
+            if opened:
+                await opened(job.publisher.correlation_id)
             plan = self._gated(job.planner.stream())
             self.published = await job.publisher.publish(plan, stop=self._stop)
         self.model.published_whole = True

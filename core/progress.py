@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.events.common import ContentStrategy
@@ -226,6 +226,25 @@ class BatchFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentsReported:
+    """What the agents of the group have said of this ingestion by now: totals, not additions.
+
+    `files` are those of the batches they are through with. `events_waiting` is the group's lag. `hits` and
+    `misses` count the lookups in the caches of all live agents since the run began, whatever they were for.
+    """
+
+    batches: int
+    files: int
+    indexed: int
+    failed: int
+    skipped: int
+    events_waiting: int
+    by_source: Mapping[str, int]
+    hits: Mapping[str, int]
+    misses: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class SpanEnded:
     """A piece of work ended `seconds` after it began; ids as in W3C trace context.
 
@@ -266,6 +285,7 @@ RunEvent = (
     | BreakerChanged
     | DeadLettered
     | BatchFinished
+    | AgentsReported
     | SpanEnded
 )
 

@@ -25,9 +25,10 @@ KEPT_PROBLEMS = 500
 
 
 class RunState(StrEnum):
-    """What a run is doing, or how it ended."""
+    """What a run is doing, or how it ended. Published: all is in the log, and agents elsewhere are at it."""
 
     RUNNING = "running"
+    PUBLISHED = "published"
     PAUSED = "paused"
     STOPPING = "stopping"
     DONE = "done"
@@ -41,10 +42,10 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A line of the screen. `total` is None where it is not known; `eta_s` None where nothing moves."""
+    """A line of the screen. `done` and `total` are None where not known; `eta_s` where nothing moves."""
 
     name: str
-    done: int
+    done: int | None
     total: int | None
     unit: str
     rate: float | None
@@ -98,7 +99,10 @@ class Rates:
 
 @dataclass
 class RunModel:
-    """Counts a run's events. `planned` are files by strategy, as far as a plan knew, with `discovered`."""
+    """Counts a run's events. `planned` are files by strategy, as far as a plan knew, with `discovered`.
+
+    One that does not consume knows of the agents what they report.
+    """
 
     planned: Mapping[str, int] = field(default_factory=dict)
     consumes: bool = True
@@ -116,6 +120,7 @@ class RunModel:
         self.problems: deque[Problem] = deque(maxlen=KEPT_PROBLEMS)
         self.slowest: list[tuple[float, str, str]] = []
         self.published_whole = False
+        self.reported: progress.AgentsReported | None = None
         self._ended: dict[str, float] = {}
         self._latency: Counter[int] = Counter()
         self._rates = Rates()
@@ -177,9 +182,23 @@ class RunModel:
                 counts["dead_lettered"] += 1
                 if not files:
                     self.problems.append(Problem("dead letter", f"{topic}/{offset}", reason, message))
+            case progress.AgentsReported():
+                self._told(event)
             case progress.BatchFinished(skipped=skipped):
                 counts["finished"] += 1
                 counts["consumer_skipped"] += skipped
+
+    def _told(self, report: progress.AgentsReported) -> None:
+        self.reported = report
+        self.counts["received"] = report.files
+        self.counts["analyzed"] = report.indexed
+        self.counts["failed"] = report.failed
+        self.counts["consumer_skipped"] = report.skipped
+        self.sources = {name: StrategyTotals(files) for name, files in report.by_source.items()}
+        self.caches = {
+            name: CacheCount(report.hits.get(name, 0), report.misses.get(name, 0))
+            for name in {**report.hits, **report.misses}
+        }
 
     def _resolved(self, event: progress.FileResolved) -> None:
         self.counts["resolved"] += 1
@@ -203,9 +222,8 @@ class RunModel:
         """Take the rates' sample; a few times a second."""
         self.at_s = max(self.at_s, at_s)
         self._rates.sample(self.at_s, self.counts)
-        for stage in self._stage_figures():
-            name, done, total, final = stage
-            if final and total is not None and done >= total:
+        for name, done, total, final in self._stage_figures():
+            if final and done is not None and total is not None and done >= total:
                 self._ended.setdefault(name, self.at_s)
             else:
                 self._ended.pop(name, None)
@@ -225,12 +243,17 @@ class RunModel:
         """Files that the consumer is through with."""
         return self.counts["analyzed"] + self.counts["failed"] + self.counts["consumer_skipped"]
 
-    def _stage_figures(self) -> list[tuple[str, int, int | None, bool]]:
-        """Name, done, total, and whether the total is final."""
+    @property
+    def is_accounted_for(self) -> bool:
+        """Whether the agents are through with every file that was published."""
+        return self.reported is not None and self.reported.files >= self.counts["published"]
+
+    def _stage_figures(self) -> list[tuple[str, int | None, int | None, bool]]:
+        """Name, done, total, and whether the total is final; what nobody told of is None."""
         counts, whole = self.counts, self.published_whole
         wanted = self.to_publish
         listed = self.planned.get("discovered") or counts["expected"] or None
-        figures = [
+        figures: list[tuple[str, int | None, int | None, bool]] = [
             ("scan", counts["scanned"], counts["scanned"] if whole else listed, True),
             ("pack", counts["packed"], counts["packed"] if whole else wanted, True),
         ]
@@ -238,11 +261,11 @@ class RunModel:
         if uploads or counts["stored"]:
             figures.append(("upload", counts["stored"], counts["stored"] if whole else uploads or None, True))
         figures.append(("publish", counts["published"], wanted, True))
-        if self.consumes:
-            # What waited in the log from before is drained too.
-            expected = max(counts["published"], counts["received"])
-            figures.append(("consume", counts["received"], expected or None, whole))
-            figures.append(("generate", self.done, expected or None, whole))
+        # What waited in the log from before is drained here too.
+        expected = max(counts["published"], counts["received"]) or None
+        known = self.consumes or self.reported is not None
+        figures.append(("consume", counts["received"] if known else None, expected, whole))
+        figures.append(("generate", self.done if known else None, expected, whole))
         return figures
 
     def stages(self) -> list[Stage]:
@@ -250,7 +273,7 @@ class RunModel:
         stages = []
         for name, done, total, _final in self._stage_figures():
             rate = self._rates.rate(_COUNTER[name])
-            remaining = None if total is None else max(0, total - done)
+            remaining = None if total is None or done is None else max(0, total - done)
             eta = remaining / rate if remaining and rate else None
             ended = self._ended.get(name)
             detail, trouble = self._detail(name)
@@ -270,12 +293,17 @@ class RunModel:
             case "publish":
                 return f"{counts['batches']:,} batches, {counts['refused']:,} refused", counts["refused"] > 0
             case "consume":
-                return (f"{counts['retries']:,} retries" if counts["retries"] else ""), False
+                return self._consuming(), False
             case "generate":
                 p99 = self.p99_s
                 slow = f"p99 {units.duration(p99)} " if p99 is not None else ""
                 return f"{slow}{counts['failed']:,} failed", counts["failed"] > 0
         return "", False
+
+    def _consuming(self) -> str:
+        if self.consumes:
+            return f"{self.counts['retries']:,} retries" if self.counts["retries"] else ""
+        return f"lag {self.reported.events_waiting:,} events" if self.reported else ""
 
     @property
     def p99_s(self) -> float | None:
@@ -320,9 +348,9 @@ def stage_lines(model: RunModel, width: int) -> list[Line]:
     room = max(8, min(40, width - 88))
     lines: list[Line] = []
     for stage in model.stages():
-        share = stage.done / stage.total if stage.total else (0.0 if stage.total == 0 else None)
+        share = None if stage.done is None or stage.total is None else stage.done / max(1, stage.total)
         style = "fail" if stage.trouble else "ok" if stage.ended_s is not None else "accent"
-        amount = f"{stage.done:>9,}"
+        amount = f"{units.count(stage.done):>9}"
         amount += f" of {stage.total:<9,}" if stage.total is not None else " " * 13
         if stage.ended_s is not None:
             when = f"done at {units.duration(stage.ended_s)}"
@@ -354,18 +382,28 @@ def figure_lines(model: RunModel) -> list[Line]:
                 (f"{WORDS[strategy]} {part.files:,} files {units.size(part.bytes)}   ", ""),
             ]
     lines: list[Line] = [sent if len(sent) > 1 else [*sent, ("–", "dim")]]
-    if model.consumes:
-        read: list[Piece] = [(" read     ", "bold")]
-        for source, part in sorted(model.sources.items()):
-            read.append((f"{source} {part.files:,} files {units.size(part.bytes)}   ", ""))
-        lines.append(read if len(read) > 1 else [*read, ("–", "dim")])
-        hits: list[Piece] = [(" cache    ", "bold")]
-        for source, cache in model.hit_rate().items():
-            lookups = cache.hits + cache.misses
-            hits.append(
-                (f"{source} {cache.hits:,}/{lookups:,} hits {units.percent(cache.hits, lookups)}   ", "")
+    read: list[Piece] = [(" read     ", "bold")]
+    for source, part in sorted(model.sources.items()):
+        size = f" {units.size(part.bytes)}" if model.consumes else ""
+        read.append((f"{source} {part.files:,} files{size}   ", ""))
+    lines.append(read if len(read) > 1 else [*read, ("–", "dim")])
+    hits: list[Piece] = [(" cache    ", "bold")]
+    for source, cache in model.hit_rate().items():
+        if lookups := cache.hits + cache.misses:
+            share = units.percent(cache.hits, lookups)
+            hits.append((f"{source} {cache.hits:,}/{lookups:,} hits {share}   ", ""))
+    if len(hits) == 1:
+        hits.append(
+            (
+                units.UNKNOWN
+                if not model.consumes and model.reported is None
+                else "– nothing was looked up in a cache",
+                "dim",
             )
-        lines.append(hits if len(hits) > 1 else [*hits, ("– nothing was looked up in a cache", "dim")])
+        )
+    elif not model.consumes:
+        hits.append(("of all agents, since the run began", "dim"))
+    lines.append(hits)
     slow: list[Piece] = [(" slowest  ", "bold")]
     for seconds, path, what in sorted(model.slowest, reverse=True)[:3]:
         slow += [(path[-60:], ""), (f" {units.duration(seconds)} {what}   ", "dim")]

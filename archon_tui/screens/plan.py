@@ -420,6 +420,8 @@ class PlanPage(Page):
         work = self._work
         if work is None:
             return
+        if before := self.session.run:
+            in_background(self, before.close)
         self.session.run = RunWork.start(self.session, work)
         await self.archon.go("run")
 

@@ -319,7 +319,7 @@ def _last(repo: Repo) -> Piece:
     if outcome is None:
         return (f"✗ {day} broke off", "fail")
     word = str(outcome.get("state", "done"))
-    style = {"done": "ok", "cancelled": "warn"}.get(word, "fail")
+    style = {"done": "ok", "published": "ok", "cancelled": "warn"}.get(word, "fail")
     return (f"{'✓' if style == 'ok' else '!' if style == 'warn' else '✗'} {day} {word}", style)
 
 

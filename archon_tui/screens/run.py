@@ -10,11 +10,12 @@ from textual.widget import Widget
 
 from archon_tui.export import Export
 from archon_tui.filters import Fields
+from archon_tui.following import Following
 from archon_tui.models.run import Problem, RunModel, RunState, figure_lines, stage_lines
 from archon_tui.replay import Replay
 from archon_tui.running import RunWork
 from archon_tui.screens.dialogs import Question
-from archon_tui.screens.page import Page, bindings
+from archon_tui.screens.page import Page, bindings, state_line
 from archon_tui.text import bar
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line, Piece
@@ -39,6 +40,7 @@ FIELDS: Fields[Problem] = Fields(
 )
 _STATES: dict[RunState, Piece] = {
     RunState.RUNNING: ("● running", "accent"),
+    RunState.PUBLISHED: ("✓ published", "ok"),
     RunState.PAUSED: ("! paused", "warn"),
     RunState.STOPPING: ("! stopping", "warn"),
     RunState.DONE: ("✓ done", "ok"),
@@ -124,7 +126,7 @@ class RunPage(Page):
         width = max(40, view.size.width - 1)
         lines = [*self._headline(shown, width), [], *stage_lines(model, width), [], *figure_lines(model)]
         view.show(lines)
-        view.styles.height = min(len(lines), max(8, self.size.height - 10))
+        view.styles.height = min(view.height, max(8, self.size.height - 10))
         if len(model.problems) != self._problems:
             self._problems = len(model.problems)
             self.problems.show(list(model.problems))
@@ -152,18 +154,34 @@ class RunPage(Page):
         counts = shown.model.counts
         if shown.state.is_over:
             line.append((f": {counts['published']:,} files published in {counts['batches']:,} batches", ""))
-            if shown.model.consumes:
+            if shown.model.consumes or shown.model.reported:
                 line.append((f", {counts['analyzed']:,} analysed, {counts['failed']:,} failed", ""))
         elif shown.model.consumes and shown.model.published_whole:
             line.append((": published; the log is being drained", "dim"))
         lines: list[Line] = [line]
         if shown.message:
             lines.append([(" ✗ ", "fail"), (shown.message, "fail")])
-        if not shown.model.consumes:
-            lines.append([(" consumed by the agents of the group: 4 Lag shows how far they are", "dim")])
+        if shown.following and not shown.state.is_over:
+            lines.append([(" ", ""), *self._agents(shown.following)])
         if trouble := shown.journal_trouble:
             lines.append([(" ! ", "warn"), (trouble, "dim")])
         return lines
+
+    def _agents(self, following: Following) -> Line:
+        """Who is at it, or why that is not known."""
+        if following.reading.error:
+            return state_line(following.reading, self.session.clock(), "the log")
+        seen, group = self.archon.seen, self.session.settings.log.group
+        if seen is None:
+            return [("asking who consumes …", "dim")]
+        live = [each for each in seen.fleet if each.status.group == group and not each.is_stale]
+        if not live:
+            return [
+                ("! ", "warn"),
+                ("no agent of the group speaks on the status topic: 8 Health, 4 Lag", "warn"),
+            ]
+        noun = "agent" if len(live) == 1 else "agents"
+        return [(f"analysed by {len(live):,} {noun} of the group: 4 Lag shows how far they are", "dim")]
 
     # Actions
 
@@ -172,7 +190,11 @@ class RunPage(Page):
         if shown is None:
             return "there is no run"
         if isinstance(shown, RunWork) and not shown.is_active:
-            return "the run is over"
+            return (
+                "the run is over"
+                if shown.state.is_over
+                else "all is published: the agents go on by themselves"
+            )
         if shown.state is RunState.STOPPING:
             return "it is stopping already"
         return None

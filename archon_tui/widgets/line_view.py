@@ -52,6 +52,11 @@ class LineView(Painted, can_focus=True):
         if from_top:
             self.scroll_to(0, 0, animate=False)
 
+    @property
+    def height(self) -> int:
+        """Lines that it takes to show all, as wrapped."""
+        return len(self._shown)
+
     def on_resize(self) -> None:
         self._arrange()
 

@@ -68,8 +68,8 @@ def words(lines: list[Line] | tuple[Line, ...] | Any) -> str:
 
 
 def view(of: Page, selector: str) -> str:
-    """What a view shows."""
-    return words(of.query_one(selector, LineView).lines)
+    """What a view shows; nothing while the screen is still being made."""
+    return words(line for found in of.query(selector).results(LineView) for line in found.lines)
 
 
 def drawn(widget: RowList[Any] | LineView) -> list[str]:
