@@ -39,11 +39,12 @@ class DeadLetter:
         return f"{self.message.topic}/{self.message.partition}/{self.message.offset}"
 
 
-class Purged(NamedTuple):
-    """How many letters of a partition were removed."""
+class Purgeable(NamedTuple):
+    """How many letters of a partition may go: those below the offset `end`."""
 
     where: TopicPartition
     letters: int
+    end: int
 
 
 class DeadLetters:
@@ -150,13 +151,13 @@ class DeadLetters:
             marks[letter.id] = _SENT
             yield letter
 
-    async def purge(
-        self, *, before_ms: int | None = None, only_redriven: bool = False, dry_run: bool = False
-    ) -> Sequence[Purged]:
-        """Remove letters for ever, from the oldest of each partition on.
+    async def purgeable(
+        self, *, before_ms: int | None = None, only_redriven: bool = False
+    ) -> Sequence[Purgeable]:
+        """Which letters may go, from the oldest of each partition on.
 
         Stops at the first letter written at or after `before_ms`, or with `only_redriven` at the first
-        that was not redriven. What was removed, or would be, per partition.
+        that was not redriven.
         """
         redriven = await self._redriven() if only_redriven else frozenset()
         ends: dict[TopicPartition, int] = {}
@@ -171,10 +172,12 @@ class DeadLetters:
                 if where not in kept:
                     ends[where] = message.offset + 1
                     counts[where] += 1
-        if not dry_run:
-            for where, end in ends.items():
-                await self._log.delete_before(where, end)
-        return [Purged(where, counts[where]) for where in sorted(ends)]
+        return [Purgeable(where, counts[where], end) for where, end in sorted(ends.items())]
+
+    async def purge(self, chosen: Sequence[Purgeable]) -> None:
+        """Remove exactly these letters for ever; what came since they were chosen stays."""
+        for where, _letters, end in chosen:
+            await self._log.delete_before(where, end)
 
     async def _topics(self) -> Sequence[str]:
         return [name for name in await self._log.topics() if name.endswith(dead_letter_topic(""))]
@@ -211,6 +214,8 @@ class DeadLetters:
         for topic in await self._log.topics():
             if topic.endswith(redriven_topic(dead_letter_topic(""))):
                 async for mark in self._log.browse(topic):
-                    is_intent = mark.value is not None and mark.value.startswith(b"{")
-                    marks[(mark.key or b"").decode("utf-8", "replace")] = mark.value if is_intent else _SENT
+                    value = mark.value or _SENT
+                    marks[(mark.key or b"").decode("utf-8", "replace")] = (
+                        value if value.startswith(b"{") else _SENT
+                    )
         return marks
