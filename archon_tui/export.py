@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import UsageError
 from core.safety.display import display
 
+T = TypeVar("T")
 FORMATS = ("json", "csv", "svg")
 # A spreadsheet takes a cell that begins like this for a formula (OWASP, CSV injection).
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -26,6 +27,15 @@ class Export:
     name: str
     document: Callable[[], Any]
     rows: Callable[[], Sequence[Mapping[str, Any]]]
+
+
+def table(name: str, rows: Sequence[T], document: Callable[[T], Mapping[str, Any]]) -> Export | None:
+    """An export of a document per row, made when it is written; None where there are no rows."""
+
+    def made() -> Sequence[Mapping[str, Any]]:
+        return [document(row) for row in rows]
+
+    return Export(name, made, made) if rows else None
 
 
 def write(export: Export, file: Path, picture: str) -> Path:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.models.cache import (
     FIELDS,
     LARGEST,
@@ -210,5 +210,4 @@ class CachePage(LivePage[CacheRow]):
         return row.opened.stats.directory if row.opened else f"{row.kind} cache of {row.place}"
 
     def export(self) -> Export | None:
-        documents = [document(row) for row in self._rows]
-        return Export("cache", lambda: documents, lambda: documents) if documents else None
+        return table("cache", self._rows, document)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.models.cost import (
     FIELDS,
     GROUPS,
@@ -187,5 +187,4 @@ class CostPage(LivePage[Spent]):
         return f"{row.key}: {usd(row.cost.once)} once, {usd(row.cost.storage_month)} a month" if row else None
 
     def export(self) -> Export | None:
-        documents = [document(row) for row in self._rows]
-        return Export("cost", lambda: documents, lambda: documents) if documents else None
+        return table("cost", self._rows, document)

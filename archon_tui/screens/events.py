@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from archon_tui.background import in_background
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.models.events import FIELDS, EventRow, Kind, Tail, letters_of, message_lines
 from archon_tui.models.lag import short
 from archon_tui.refresh import Reading, Source
@@ -124,7 +124,8 @@ class EventsPage(Page):
     def _told(self, reading: Reading[list[EventRow]]) -> None:
         self._reading = reading
         if reading.is_live and reading.value is not None:
-            self.events.show(reading.value)
+            if reading.value != self.events.rows.all:
+                self.events.show(reading.value)
             if self._follows:
                 self.events.move_to(0)
         self.tick()
@@ -207,8 +208,7 @@ class EventsPage(Page):
         return self.events.current.id if self.events.current else None
 
     def export(self) -> Export | None:
-        rows = [_document(row) for row in self.events.rows.all]
-        return Export("events", lambda: rows, lambda: rows) if rows else None
+        return table("events", self.events.rows.all, _document)
 
 
 def _document(row: EventRow) -> dict[str, object]:

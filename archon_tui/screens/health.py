@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.models.health import FIELDS, SEVERITY, HealthRow, absent_row, detail, document, headline, rows
 from archon_tui.processes import ready_for_processes
 from archon_tui.refresh import Reading, Source
@@ -127,5 +127,4 @@ class HealthPage(LivePage[HealthRow]):
         return f"{row.name} {row.word}: {row.text}" if row else None
 
     def export(self) -> Export | None:
-        documents = [document(row) for row in self._rows]
-        return Export("health", lambda: documents, lambda: documents) if documents else None
+        return table("health", self._rows, document)

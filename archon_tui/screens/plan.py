@@ -187,7 +187,8 @@ class PlanPage(Page):
         self._folders.add(row.path for row in new)
         if self.query_one("#tree", RowList).display and new:
             self.query_one("#tree", RowList).show(self._folders.rows())
-        self.files.repaint()
+        if not new:
+            self.files.repaint()  # a change, in place
         self._show_totals(work)
 
     def _show_totals(self, work: PlanWork) -> None:

@@ -14,7 +14,7 @@ from textual.widget import Widget
 
 from archon_tui.background import in_background
 from archon_tui.chosen import Chosen, chosen, whole, wrong_reference, wrong_source
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.filters import Fields
 from archon_tui.models.repos import Recent, Repo, discover, look
 from archon_tui.screens.dialogs import Ask, Field
@@ -219,8 +219,7 @@ class ReposPage(Page):
         return self.repos.current.where if self.repos.current else None
 
     def export(self) -> Export | None:
-        rows = [_document(repo) for repo in self.repos.rows.all]
-        return Export("repos", lambda: rows, lambda: rows) if rows else None
+        return table("repos", self.repos.rows.all, _document)
 
     # Detail
 

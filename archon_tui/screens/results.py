@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from archon_tui.background import in_background
-from archon_tui.export import Export
+from archon_tui.export import Export, table
 from archon_tui.models.results import FIELDS, document, record_lines
 from archon_tui.screens.dialogs import Ask, Field
 from archon_tui.screens.page import Page, bindings
@@ -227,5 +227,4 @@ class ResultsPage(Page):
         return self.records.current.path if self.records.current else None
 
     def export(self) -> Export | None:
-        rows = [document(row) for row in self.records.rows.all]
-        return Export("results", lambda: rows, lambda: rows) if rows else None
+        return table("results", self.records.rows.all, document)

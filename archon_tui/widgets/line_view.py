@@ -68,7 +68,7 @@ class LineView(Painted, can_focus=True):
         else:
             self._shown = self.lines
             longest = max((sum(cell_len(text) for text, _ in line) for line in self.lines), default=0)
-        self.virtual_size = Size(longest, len(self._shown))
+        self.hold(Size(longest, len(self._shown)))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -52,6 +53,23 @@ class Painted(ScrollView, inherit_css=True):
         """Forget resolved styles when theme or focus change."""
         super().notify_style_update()
         self._styles_by_name.clear()
+
+    def hold(self, size: Size) -> None:
+        """Make room for as many cells and lines.
+
+        Where only scrollbars change, the screen is not laid out again: that takes longer than drawing it.
+        """
+        room, (wide, tall) = self.size, (self.show_horizontal_scrollbar, self.show_vertical_scrollbar)
+        fits = ((size.width > room.width) == wide, (size.height > room.height) == tall)
+        if self.styles.auto_dimensions or not all(fits):
+            self.virtual_size = size
+            return
+        self.set_reactive(Painted.virtual_size, size)
+        if wide:
+            self.horizontal_scrollbar.window_virtual_size = size.width
+        if tall:
+            self.vertical_scrollbar.window_virtual_size = size.height
+        self.scroll_to(*self.scroll_offset, animate=False)
 
     def named(self, name: str) -> Style:
         """The style of a name, as it adds to the line's."""

@@ -137,8 +137,9 @@ class RowList(Painted, Generic[T], can_focus=True):
         """More rows."""
         if not rows:
             return
+        before = len(self.rows)
         self.rows.extend(rows)
-        self._resize()
+        self._resize(before)
         if self.rows.is_behind and (self._arranging is None or self._arranging.done()):
             self._start_arranging(None)
 
@@ -301,11 +302,13 @@ class RowList(Painted, Generic[T], can_focus=True):
         parts = sum(column.flex for column in columns)
         return [(column, column.width + (spare * column.flex // parts if parts else 0)) for column in columns]
 
-    def _resize(self) -> None:
+    def _resize(self, since: int = 0) -> None:
+        """Make room for the rows; draw where those from `since` on are in sight."""
         size = Size(self.size.width, len(self.rows) + 1)
         if size != self.virtual_size:
-            self.virtual_size = size
-            self.refresh()
+            self.hold(size)
+            if since < self.scroll_offset.y + self.size.height:
+                self.refresh()
 
     def _refresh_row(self, place: int) -> None:
         line = place - self.scroll_offset.y + 1
