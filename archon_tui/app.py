@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -18,7 +19,7 @@ from textual.widgets import Static
 
 from archon_tui.actions import SCREENS, Action, of_screen, with_keys
 from archon_tui.background import in_background
-from archon_tui.export import Export, write
+from archon_tui.export import Export, content, write
 from archon_tui.refresh import Coordinator, Reading, Source
 from archon_tui.screens.dialogs import Ask, Field, Question
 from archon_tui.screens.page import MIN_HEIGHT, MIN_WIDTH, Page
@@ -258,11 +259,16 @@ class ArchonApp(App[None], inherit_bindings=False):
 
         async def save(text: str) -> None:
             try:
-                file = await asyncio.to_thread(write, export, Path(text), picture)
+                if self.is_web:  # the person's disk is not this machine's
+                    kind = Path(text).suffix.removeprefix(".").lower()
+                    file = io.StringIO(content(export, kind, picture))
+                    self.deliver_text(file, save_filename=Path(text).name)
+                    return
+                written = await asyncio.to_thread(write, export, Path(text), picture)
             except ArchonError as error:
                 self.fail(error)
             else:
-                self.tell(f"wrote {file}")
+                self.tell(f"wrote {written}")
 
         def answered(texts: tuple[str, ...] | None) -> None:
             if texts:

@@ -44,15 +44,20 @@ def write(export: Export, file: Path, picture: str) -> Path:
     kind = file.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise UsageError(f"a file ends with {', '.join('.' + known for known in FORMATS)}")
-    text = (
-        picture if kind == "svg" else as_csv(export.rows()) if kind == "csv" else as_json(export.document())
-    )
+    text = content(export, kind, picture)
     try:
         with file.open("x", encoding="utf-8", newline="") as out:
             out.write(text)
     except OSError as error:
         raise UsageError(f"cannot write {display(str(file))}: {error.strerror}") from None
     return file
+
+
+def content(export: Export, kind: str, picture: str) -> str:
+    """What a file of this kind holds."""
+    if kind == "svg":
+        return picture
+    return as_csv(export.rows()) if kind == "csv" else as_json(export.document())
 
 
 def as_json(document: Any) -> str:

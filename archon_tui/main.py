@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 USAGE = 2
-# What has an answer without a terminal.
-_WITHOUT_TERMINAL = {"--help", "-h"}
+# What has an answer without a terminal; a browser's visit has none either, and says so by its driver.
+_WITHOUT_TERMINAL = {"--help", "-h", "--serve"}
+_DRIVER = "TEXTUAL_DRIVER"
 
 
 def main() -> None:
@@ -16,9 +18,8 @@ def main() -> None:
 
         print(f"archon-tui {__version__}")
         return
-    if not all(
-        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
-    ) and not _WITHOUT_TERMINAL.intersection(sys.argv):
+    is_terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    if not (is_terminal or _DRIVER in os.environ or _WITHOUT_TERMINAL.intersection(sys.argv)):
         print("archon: the dashboard needs a terminal (archon-agent does the same without)", file=sys.stderr)
         raise SystemExit(USAGE)
     from archon_agent.ending import finish

@@ -20,6 +20,11 @@ SWITCH_S = 0.0005
 LEAVE_S = 0.25
 
 
+def is_served() -> bool:
+    """Whether this process is one browser's dashboard, started by `--serve`."""
+    return "web_driver" in os.environ.get("TEXTUAL_DRIVER", "")
+
+
 def run(
     loaded: Loaded,
     roots: tuple[Path, ...],
