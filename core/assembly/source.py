@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from core.git.fetcher import GitContentFetcher
 
 
+_BASE_GONE = "overwritten and collected? Without --since, what was published before is compared with"
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteTarget:
     """A repository on a Git host; with `checksums` its files are read, to send their sizes and SHA-256."""
@@ -79,6 +82,7 @@ async def open_source(
         base = local_blobs(target.path, target.since) if target.since else None
         return OpenedSource("commit" if target.ref else "work_tree", repository, strategy, base=base)
     # dulwich and urllib3 cost 100 ms to import.
+    from core.git.errors import UnknownCommit
     from core.git.remote_repository import open_remote, remote_blobs
 
     fetcher = git
@@ -90,7 +94,10 @@ async def open_source(
     reads = target.path.checksums or settings.publish.content_strategy in ("inline", "object_storage")
     remote = await open_remote(fetcher, url, target.ref, credentials, reads=reads, lfs=settings.git.lfs)
     stack.enter_context(closing(remote))
-    base = await remote_blobs(fetcher, url, target.since, credentials) if target.since else None
+    try:
+        base = await remote_blobs(fetcher, url, target.since, credentials) if target.since else None
+    except UnknownCommit as error:
+        raise UnknownCommit(f"--since: {error}", hint=_BASE_GONE) from None
     strategy = GitSourceStrategy(remote.origin)
     return OpenedSource("url", remote, strategy, ContentStrategy.GIT_REFERENCE, base)
 

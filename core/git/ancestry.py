@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from core.errors import ArchonError
+from core.git.incoming import disk_refusals
 from core.git.pack_index import COMMIT
 from core.git.packs import PackStore
 from core.git.remote import NO_TREES
@@ -35,6 +36,7 @@ def is_behind(session: HostSession, earlier: str, commit: str) -> bool | None:
     if session.remote.protocol_version != 2:
         return None
     with (
+        disk_refusals(),
         TemporaryDirectory(prefix="archon-history-") as directory,
         closing(PackStore(Path(directory), refs.object_format, _COMMIT_BYTES)) as packs,
     ):

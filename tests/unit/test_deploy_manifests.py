@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from archon_agent import openapi
+from core.assembly.watching import watched_repositories
 from core.consumer import Limits
 from core.events.topics import CONSUMER_GROUP, REQUEST_TOPICS
 from core.log.kafka.setup import specs
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 BASE = DEPLOY / "kubernetes" / "base"
 KEDA = DEPLOY / "kubernetes" / "keda"
+WATCH = DEPLOY / "kubernetes" / "watch"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 OF_OTHERS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -40,6 +42,7 @@ def listed(directory: Path) -> list[dict[str, Any]]:
 
 
 MANIFESTS = {document["kind"]: document for document in [*listed(BASE), *listed(KEDA)]}
+WATCHING = {document["kind"]: document for document in listed(WATCH)}
 POD = MANIFESTS["Deployment"]["spec"]["template"]["spec"]
 AGENT = POD["containers"][0]
 
@@ -54,14 +57,18 @@ def settings_of(environment: dict[str, str]) -> Settings:
 
 
 def test_every_file_is_listed() -> None:
-    for directory in (BASE, KEDA):
+    for directory in (BASE, KEDA, WATCH):
         names = set(yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"])
         assert {file.name for file in directory.glob("*.yaml")} - {"kustomization.yaml"} == {
             name for name in names if name.endswith(".yaml")
         }
 
 
-@pytest.mark.parametrize("document", [*listed(BASE)], ids=lambda document: document["kind"])
+@pytest.mark.parametrize(
+    "document",
+    [*listed(BASE), *listed(WATCH)],
+    ids=lambda document: f"{document['kind']} {document['metadata']['name']}",
+)
 def test_manifests_are_valid_kubernetes(document: dict[str, Any]) -> None:
     if document["apiVersion"].startswith("monitoring.coreos.com/"):
         assert set(document["spec"]) <= {"jobLabel", "selector", "endpoints", "namespaceSelector"}
@@ -69,7 +76,7 @@ def test_manifests_are_valid_kubernetes(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("directory", [BASE, KEDA], ids=lambda path: path.name)
+@pytest.mark.parametrize("directory", [BASE, KEDA, WATCH], ids=lambda path: path.name)
 def test_kustomize_builds_it(directory: Path) -> None:
     kubectl = shutil.which("kubectl")
     if not kubectl:
@@ -78,7 +85,7 @@ def test_kustomize_builds_it(directory: Path) -> None:
     assert done.returncode == 0, done.stderr
     built = {document["kind"]: document for document in yaml.safe_load_all(done.stdout)}
     deployment = built["Deployment"]["spec"]
-    assert ("replicas" in deployment) == (directory == BASE)
+    assert ("replicas" in deployment) == (directory != KEDA)
     image = deployment["template"]["spec"]["containers"][0]["image"]
     assert image == built["Job"]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert not image.endswith(":latest")
@@ -131,10 +138,10 @@ def test_probes_ask_what_the_agent_serves() -> None:
     assert MANIFESTS["ServiceMonitor"]["spec"]["endpoints"][0]["path"] in openapi.ROUTES
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", ["Deployment", "Job", "StatefulSet"])
 def test_pods_are_restricted(kind: str) -> None:
     """Pod Security Standards, restricted (kubernetes.io/docs/concepts/security/pod-security-standards)."""
-    pod = MANIFESTS[kind]["spec"]["template"]["spec"]
+    pod = (MANIFESTS | WATCHING)[kind]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert f"USER {pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" in DOCKERFILE
@@ -146,6 +153,29 @@ def test_pods_are_restricted(kind: str) -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert "memory" in container["resources"]["limits"]
+
+
+def test_the_watcher_runs_with_the_settings_it_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "archon.toml"
+    file.write_text(WATCHING["ConfigMap"]["data"]["archon.toml"])
+    environment = MANIFESTS["ConfigMap"]["data"]
+    settings = load({}, environ=environment, config_file=file).settings
+    (shop,) = watched_repositories(settings)
+    assert shop.credential_ref in settings.git.credentials["git.example.com"].refs
+    spec = WATCHING["StatefulSet"]["spec"]
+    pod = spec["template"]["spec"]
+    (watch,) = pod["containers"]
+    assert spec["replicas"] == 1
+    assert watch["args"] == ["watch", "--config", "/etc/archon/archon.toml"]
+    assert {mount["mountPath"] for mount in watch["volumeMounts"]} == {"/var/lib/archon", "/etc/archon"}
+    assert settings.agent.grace < pod["terminationGracePeriodSeconds"]
+    assert watch["ports"] == AGENT["ports"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert watch[probe] == AGENT[probe]
+    labels = spec["template"]["metadata"]["labels"]
+    for name in ("Service", "NetworkPolicy", "ServiceMonitor"):
+        selector = WATCHING[name]["spec"].get("selector") or WATCHING[name]["spec"]["podSelector"]
+        assert selector.get("matchLabels", selector) == labels
 
 
 def test_keda_scales_by_the_lag_of_our_group_and_not_beyond_the_partitions() -> None:
