@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -25,14 +25,20 @@ from archon_tui.screens.dialogs import Ask, Field, Question
 from archon_tui.screens.page import MIN_HEIGHT, MIN_WIDTH, Page
 from archon_tui.session import Session
 from archon_tui.themes import DARK, LIGHT, SAFE
-from archon_tui.watch import LagWatch, Seen
+from archon_tui.watch import HistoryWatch, LagWatch, Seen
 from archon_tui.widgets.bar import Part
 from core import units
 from core.errors import ArchonError, ConfigurationError
 from core.safety.display import display
 
+if TYPE_CHECKING:
+    from core.history.store import HistoryTotals
+
 TICK_S = 0.25
 LOG_EVERY_S = 5.0
+HISTORY_EVERY_S = 30.0
+# The first look may have the whole results topic to read; cut short, the next goes on from there.
+HISTORY_DEADLINE_S = 120.0
 
 
 def _page(name: str) -> Callable[[], Screen[Any]]:
@@ -77,6 +83,13 @@ class ArchonApp(App[None], inherit_bindings=False):
         self.lag_watch = LagWatch(session)
         self.log_source: Source[Seen] = Source(
             "the log", self.lag_watch.look, self.seen_told, every_s=LOG_EVERY_S
+        )
+        self.history_source: Source[HistoryTotals | None] = Source(
+            "the history",
+            HistoryWatch(session).look,
+            lambda _reading: None,
+            every_s=HISTORY_EVERY_S,
+            deadline_s=HISTORY_DEADLINE_S,
         )
         self.visited: list[str] = [first]
         self.visiting = 0

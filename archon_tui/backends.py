@@ -1,4 +1,4 @@
-"""Settings, clock, and the log and index that are opened when somebody first needs them."""
+"""Settings, clock, and the log, index and history that are opened when somebody first needs them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.settings import Settings
 
 if TYPE_CHECKING:
+    from core.history.store import History
     from core.log.base import EventLog
     from core.results.index import ResultsIndex
 
@@ -39,8 +40,10 @@ class Backends:
         # One for each: a log that does not answer holds nothing else up.
         self._opening_log = asyncio.Lock()
         self._opening_index = asyncio.Lock()
+        self._opening_history = asyncio.Lock()
         self._log: EventLog | None = None
         self._index: ResultsIndex | None = None
+        self._history: History | None = None
 
     @property
     def log_kind(self) -> str:
@@ -79,6 +82,16 @@ class Backends:
 
                 self._index = await self._stack.enter_async_context(open_index(self.settings))
             return self._index
+
+    async def history(self) -> History:
+        """The history of how files were delivered. Raises what opening raises."""
+        async with self._opening_history:
+            if self._history is None:
+                await _import_stores()
+                from core.assembly.stores import open_history
+
+                self._history = await self._stack.enter_async_context(open_history(self.settings))
+            return self._history
 
     async def close(self) -> None:
         """Close what was opened, within a limit: a dead backend is left."""

@@ -21,6 +21,7 @@ from core.events.common import ContentStrategy
 from core.repository.facts import Skip
 from core.safety.redact import redact
 from core.settings import Settings
+from core.strategies.selector import Choice
 from core.summary import IngestSummary
 from core.telemetry.cost import Usage, estimate, price, total
 
@@ -76,8 +77,13 @@ class PlanWork:
 
     @property
     def selector(self) -> str:
-        """What chooses among the feasible strategies."""
-        return self._job.planner.selector_name if self._job else units.UNKNOWN
+        """What chooses among the feasible strategies: its name with its model, or why it has none."""
+        if self._job is None:
+            return units.UNKNOWN
+        selector = self._job.planner.selector
+        if selector.model_id:
+            return f"{selector.name}, model {selector.model_id}"
+        return f"{selector.name}: {selector.reason}" if selector.reason else selector.name
 
     def target(self) -> Target:
         """What to ingest, with the person's choices."""
@@ -203,6 +209,13 @@ class PlanWork:
     def verdicts(self, row: PlanRow) -> Mapping[ContentStrategy, Any]:
         """What every configured strategy says of a file."""
         return self._job.planner.verdicts(row.facts) if self._job and row.facts else {}
+
+    def choice(self, row: PlanRow) -> Choice | None:
+        """The choice for a file with its scores, which rows are too many to hold."""
+        if self._job is None or row.facts is None or row.strategy is None:
+            return None
+        item = self._job.planner.reconsider(row.facts)
+        return None if isinstance(item, Skip) else item.choices[0]
 
     async def peek(self, row: PlanRow) -> bytes | Skip:
         """The first 64 KiB of a file. Raises `TimeoutError` where the disk does not answer."""

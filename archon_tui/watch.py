@@ -1,4 +1,4 @@
-"""What is watched whichever screen is shown: the group's lag over the last minutes, and the fleet."""
+"""What is watched whichever screen is shown: the group's lag, the fleet, the history."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archon_tui.backends import Backends
     from core.fleet import Member
+    from core.history.store import HistoryTotals
     from core.log.lag import GroupReport, LagWindow
 
 
@@ -47,3 +48,24 @@ class LagWatch:
             self._backends.files_per_s = rate
         names = tuple(sorted({*groups, self._backends.settings.log.group}))
         return Seen(window.report(owners(fleet, group)), tuple(fleet), names)
+
+
+class HistoryWatch:
+    """Keeps the history of how files were delivered up to date while the dashboard is open.
+
+    On Kafka the agents' halves come by topic; on the embedded log whoever consumes writes them himself.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def look(self) -> HistoryTotals | None:
+        """Take over what is new, and count; None where none is kept. Raises what log and history raise."""
+        if not self._session.settings.history.enabled:
+            return None
+        history = await self._session.history()
+        if not (self._session.consumes_here or self._session.read_only):
+            from core.history.observing import sync
+
+            await sync(await self._session.log(), history)
+        return await history.totals()

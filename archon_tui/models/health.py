@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from archon_tui.filters import Fields
 from archon_tui.models.lag import agent_lines, short
@@ -11,6 +12,7 @@ from archon_tui.text import State
 from archon_tui.widgets.painted import Line, Piece
 from core import units
 from core.fleet import Member
+from core.history.store import HistoryTotals
 from core.telemetry import health
 from core.telemetry.health import Report, Result
 
@@ -84,16 +86,28 @@ def absent_row(name: str, text: str) -> HealthRow:
     return HealthRow(name, "check", State.UNKNOWN, "off", text, None)
 
 
+def history_row(totals: HistoryTotals | None, age_s: float | None, error: str | None) -> HealthRow:
+    """How many deliveries are remembered, counted `age_s` seconds ago; `error` is why not since then."""
+    state, text = State.WARN if error else State.OK, error or ""
+    if totals is not None and not error:
+        text = f"{totals.joined:,} deliveries known from both sides, {totals.waiting:,} from one"
+        if totals.first is not None and totals.last is not None:
+            first, last = (datetime.fromtimestamp(each, UTC) for each in (totals.first, totals.last))
+            text = f"{text}, from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    age_s = None if age_s is None else float(int(age_s))
+    return HealthRow("delivery history", "history", state, WORDS[state], text, age_s)
+
+
 def rows(
     report: Report | None,
     report_s: float,
     fleet: Sequence[Member],
     fleet_s: float,
-    absent: Sequence[HealthRow] = (),
+    others: Sequence[HealthRow] = (),
 ) -> tuple[HealthRow, ...]:
-    """Checks in their order, then agents by id; `report_s` and `fleet_s` are how old the two are."""
+    """Checks in their order, `others`, agents by id; `report_s` and `fleet_s` are how old the two are."""
     checks = [check_row(result, report_s) for result in report.results] if report else []
-    return (*checks, *absent, *(agent_row(member, fleet_s) for member in fleet))
+    return (*checks, *others, *(agent_row(member, fleet_s) for member in fleet))
 
 
 def headline(found: Sequence[HealthRow]) -> list[Line]:

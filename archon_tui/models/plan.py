@@ -14,6 +14,7 @@ from core.events.common import ContentStrategy
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.repository.facts import FileFacts, Skip
 from core.strategies.base import Feasibility
+from core.strategies.selector import Choice
 from core.summary import IngestSummary
 from core.telemetry.cost import Cost, usd
 
@@ -230,8 +231,14 @@ def _beside(first: list[Piece], gauge: list[Piece], second: list[Piece], width: 
     return [first, [(" ", ""), *gauge], second]
 
 
-def why_lines(row: PlanRow, verdicts: Mapping[ContentStrategy, Feasibility], selector: str) -> list[Line]:
-    """Each strategy, feasible or not, and why; then what was chosen."""
+def why_lines(
+    row: PlanRow,
+    verdicts: Mapping[ContentStrategy, Feasibility],
+    selector: str,
+    choice: Choice | None = None,
+) -> list[Line]:
+    """Each strategy, feasible or not, why, and what it is expected to cost; then what was chosen."""
+    expected = dict(choice.scores) if choice else {}
     lines: list[Line] = [[(row.path, "bold")], []]
     for strategy in LETTERS:
         verdict = verdicts.get(strategy)
@@ -241,7 +248,8 @@ def why_lines(row: PlanRow, verdicts: Mapping[ContentStrategy, Feasibility], sel
             reason: Piece = ("not configured", "dim")
         else:
             glyph = ("✓ ", "ok") if verdict.feasible else ("✗ ", "dim")
-            reason = (verdict.why, "" if verdict.feasible else "dim")
+            figure = f", expected {units.duration(expected[strategy])}" if strategy in expected else ""
+            reason = (verdict.why + figure, "" if verdict.feasible else "dim")
         lines.append(
             [
                 ("▸" if chosen else " ", "accent"),
@@ -263,7 +271,8 @@ def why_lines(row: PlanRow, verdicts: Mapping[ContentStrategy, Feasibility], sel
     if row.others:
         others = ", then ".join(WORDS[other] for other in row.others)
         lines.append([("stands in if that fails: ", "dim"), (others, "")])
-    lines.append([("selector: ", "dim"), (selector, "")])
+    confidence = "" if choice is None or choice.confidence is None else f", {choice.confidence:.0%} sure"
+    lines.append([("selector: ", "dim"), (selector + confidence, "")])
     if facts := row.facts:
         lines += [
             [],

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from archon_tui.export import Export, table
-from archon_tui.models.health import FIELDS, SEVERITY, HealthRow, absent_row, detail, document, headline, rows
+from archon_tui.models.health import (
+    FIELDS,
+    SEVERITY,
+    HealthRow,
+    absent_row,
+    detail,
+    document,
+    headline,
+    history_row,
+    rows,
+)
 from archon_tui.processes import ready_for_processes
 from archon_tui.refresh import Reading, Source
 from archon_tui.screens.live import LivePage
@@ -52,6 +62,8 @@ COLUMNS: tuple[Column[HealthRow], ...] = (
 HELP = (
     "What these settings depend on, checked as archon-agent doctor does, and every agent on the status topic."
     " Degraded: it still works, with less. Stale: an agent missed three of its turns to speak."
+    " The delivery history is what archon-agent selector train learns from; on Kafka it takes over what"
+    " agents say of files published here, every half minute while the dashboard is open."
 )
 
 
@@ -99,14 +111,23 @@ class HealthPage(LivePage[HealthRow]):
             self.reading.age(now) or 0.0,
             fleet.value.fleet if fleet.value else (),
             fleet.age(now) or 0.0,
-            self._absent(),
+            [*self._absent(), *self._history()],
         )
 
     def _absent(self) -> list[HealthRow]:
-        providers = ("none", "local")
-        if self.reading.value and self.session.settings.storage.provider in providers:
-            return [absent_row("object storage", "no server is set up: --storage-provider brings one")]
-        return []
+        settings = self.session.settings
+        absent: list[HealthRow] = []
+        if self.reading.value and settings.storage.provider in ("none", "local"):
+            absent.append(absent_row("object storage", "no server is set up: --storage-provider brings one"))
+        if not settings.history.enabled:
+            absent.append(absent_row("delivery history", "none is kept: --history brings one"))
+        return absent
+
+    def _history(self) -> list[HealthRow]:
+        reading = self.archon.history_source.reading
+        if reading.value is None and reading.error is None:
+            return []
+        return [history_row(reading.value, reading.age(self.session.clock()), reading.error)]
 
     def headline(self) -> list[Line]:
         now = self.session.clock()

@@ -115,8 +115,9 @@ class Page(Screen[None], metaclass=AbstractMeta):
 
     def on_screen_resume(self) -> None:
         sources = self.sources()
-        looks = any(source.ask == self.archon.lag_watch.look for source in sources)
-        self.archon.coordinator.show(sources if looks else [*sources, self.archon.log_source])
+        asked = [source.ask for source in sources]
+        always = (self.archon.log_source, self.archon.history_source)
+        self.archon.coordinator.show([*sources, *(source for source in always if source.ask not in asked)])
         self.refresh_bars()
 
     def on_resize(self, event: events.Resize) -> None:

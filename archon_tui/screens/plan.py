@@ -219,9 +219,8 @@ class PlanPage(Page):
             return
         self._shown = state
         if self._side == "why":
-            self.side.show(
-                why_lines(row, work.verdicts(row), work.selector), "why", from_top=True, wraps=True
-            )
+            lines = why_lines(row, work.verdicts(row), work.selector, work.choice(row))
+            self.side.show(lines, "why", from_top=True, wraps=True)
         else:
             in_background(self, partial(self._peek, work, row, state), group="peek", only=True)
 

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
+
+import pytest
 
 from archon_tui.app import ArchonApp
-from archon_tui.models.health import absent_row, agent_row, check_row, detail, document, headline, rows
+from archon_tui.models.health import (
+    absent_row,
+    agent_row,
+    check_row,
+    detail,
+    document,
+    headline,
+    history_row,
+    rows,
+)
 from archon_tui.screens.health import HealthPage
 from archon_tui.session import Session
 from archon_tui.text import State
+from core.assembly.consuming import consuming
+from core.assembly.publishing import ingestion
+from core.assembly.source import Target
 from core.events.agent import AgentStatus
 from core.events.topics import AGENT_STATUS
 from core.fleet import Member
+from core.history.store import HistoryTotals
 from core.log.base import OutgoingMessage
 from core.settings.model import load
 from core.telemetry import health
 from core.telemetry.health import Report, Result
+from tests.repositories import FILES, commit
+from tests.servers.kafka import GROUP, Broker
 from tests.tui.driving import drawn, page, session_for, until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,6 +81,56 @@ def test_a_backend_that_is_not_set_up_is_no_failure() -> None:
     found = rows(Report((OK,)), 0.0, [], 0.0, [absent_row("object storage", "--storage-provider brings one")])
     assert "every check of 1 passes" in text([list(line) for line in headline(found)])
     assert found[1].piece == ("– off", "dim")
+
+
+def test_the_history_says_how_much_there_is_or_what_keeps_it_from_growing() -> None:
+    totals = HistoryTotals(1200, 3, 1767225600.0, 1769904000.0)
+    row = history_row(totals, 7.9, None)
+    assert row.piece == ("✓ ok", "ok")
+    assert row.text == "1,200 deliveries known from both sides, 3 from one, from 2026-01-01 to 2026-02-01"
+    assert row.age_s == 7
+    assert history_row(totals, 90.0, "no broker").piece == ("! degraded", "warn")
+    assert history_row(None, None, "no broker").text == "no broker"
+
+
+@pytest.mark.xdist_group(GROUP)
+async def test_the_history_grows_while_the_dashboard_is_open_on_kafka(kafka: Broker, tmp_path: Path) -> None:
+    shared = {"kafka.servers": kafka.servers, "kafka.create_topics": True, "kafka.reach_timeout": "20s"}
+    shared["log.group"] = f"health-{uuid4().hex[:8]}"
+    session = session_for(tmp_path / "here", flags=shared)
+    there = session_for(tmp_path / "there", flags=shared).settings
+    root = commit(tmp_path / "shop")
+
+    async def deliver() -> None:
+        target = Target(root, project_name="shop", force_reindex=True)
+        async with ingestion(session.settings, target) as job:
+            await job.publisher.publish(job.planner.stream())
+        async with consuming(there, service=False) as agent:
+            await agent.run(drain=True, stop=asyncio.Event())
+
+    await deliver()
+    app = ArchonApp(session, first="health")
+    async with app.run_test(size=(160, 40)) as pilot:
+
+        def told() -> str:
+            return " ".join(row.text for row in page(pilot).list.rows.all if row.kind == "history")
+
+        await until(pilot, lambda: f"{len(FILES)} deliveries known from both sides" in told())
+        await deliver()
+        await pilot.press("r")
+        await until(pilot, lambda: f"{2 * len(FILES)} deliveries known from both sides" in told())
+    await session.close()
+
+
+async def test_a_history_that_is_turned_off_is_off(tmp_path: Path) -> None:
+    session = session_for(tmp_path / "home", flags={"history.enabled": False})
+    app = ArchonApp(session, first="health")
+    async with app.run_test(size=(160, 40)) as pilot:
+        await until(pilot, lambda: len(page(pilot).list.rows) >= 5)
+        words = {row.name: row.word for row in page(pilot).list.rows.all}
+        assert words["delivery history"] == "off"
+    await session.close()
+    assert not (session.settings.data_dir / "history.sqlite").exists()
 
 
 async def test_the_screen_runs_the_real_checks(tmp_path: Path) -> None:
