@@ -190,18 +190,19 @@ def judged(history: Sequence[Observation], money: Money) -> dict[str, Evaluation
 def table(found: Mapping[str, Evaluation]) -> str:
     """As docs/performance/selector.md shows it."""
     lines = [
-        "| workload | files | | rules | model | oracle | model / rules | 95 % |",
-        "|---|---|---|---|---|---|---|---|",
+        "| workload | files | | rules | model | oracle | model / rules | 95 % | model's regret | 95 % |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, evaluation in found.items():
         shares = {"all": evaluation.whole, **evaluation.parts}
         for part, share in shares.items():
             if share:
-                lines.append(
-                    f"| {name} | {share.cases} | {part} | {share.rules_s * 1000:.1f} ms | "
-                    f"{share.model_s * 1000:.1f} ms | {share.oracle_s * 1000:.1f} ms | {share.ratio:.2f} | "
-                    f"{share.low:.2f}–{share.high:.2f} |"
-                )
+                costs = [f"{1000 * each:.1f} ms" for each in (share.rules_s, share.model_s, share.oracle_s)]
+                ratio = (f"{share.ratio:.2f}", "{:.2f}–{:.2f}".format(*share.ratio_95))
+                low, high = share.model_regret_95
+                regret = (f"{1000 * share.model_regret_s:.1f} ms", f"{1000 * low:.1f}–{1000 * high:.1f} ms")
+                cells = (name, str(share.cases), part, *costs, *ratio, *regret)
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

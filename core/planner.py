@@ -121,11 +121,6 @@ class Planner:
         """What chooses among the feasible strategies."""
         return self._selector
 
-    @property
-    def selector_name(self) -> str:
-        """What chooses among the feasible ones."""
-        return self._selector.name
-
     async def stream(self) -> AsyncIterator[list[PlanItem]]:
         """Plan items in path order, in chunks; the next chunk is read while this one is used."""
         chunks = _chunks(self._context.repository.entries())

@@ -35,6 +35,11 @@ def duration(seconds: float | None) -> str:
     raise AssertionError
 
 
+def precise(seconds: float) -> str:
+    """As `duration`, but with three digits below a second: `0.0312 ms`, `12.4 ms`."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else duration(seconds)
+
+
 def count(number: float | None) -> str:
     """A number with thousands separators, `–` for None."""
     return UNKNOWN if number is None else f"{number:,.0f}"

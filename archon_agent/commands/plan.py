@@ -139,7 +139,7 @@ def _explain(document: dict[str, Any]) -> None:
         for name, verdict in file["verdicts"].items():
             mark = "✓" if verdict["feasible"] else "✗"
             cost = file["expected_s"].get(name)
-            figure = "" if cost is None else f", expected {cost * 1000:.2f} ms"
+            figure = "" if cost is None else f", expected {units.precise(cost)}"
             console.out.print(Text(f"  {mark} {name}: {display(verdict['why'])}{figure}"))
         if file["confidence"] is not None:
             console.out.print(f"  confidence {file['confidence']:.0%}")

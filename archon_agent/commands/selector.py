@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +16,7 @@ from core import units
 if TYPE_CHECKING:
     from core.history.store import Observation
     from core.history.training import Evaluation, Money
+    from core.strategies.model import Leaf, Split
 
 app = typer.Typer(
     add_completion=False, help="Strategies chosen by what they cost before.", no_args_is_help=True
@@ -79,8 +80,9 @@ def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
     console.out.print(f"digest {model.digest}")
     console.out.print(f"on {trained.files:,} files from {trained.first} to {trained.last}")
     for key, tree in model.trees.items():
-        console.out.print(f"\n{key}")
-        for line in _lines(tree, "  "):
+        sizes = f"{units.size(tree.smallest)} to {units.size(tree.largest)}"
+        console.out.print(f"\n{key} (learned from {' and '.join(tree.kinds)}, {sizes})")
+        for line in _lines(tree.root, "  "):
             console.out.print(line)
 
 
@@ -103,29 +105,29 @@ def _show_evaluation(judged: Evaluation) -> None:
         (
             name,
             units.count(share.cases),
-            _ms(share.rules_s),
-            _ms(share.model_s),
-            _ms(share.oracle_s),
+            units.precise(share.rules_s),
+            units.precise(share.model_s),
+            units.precise(share.oracle_s),
             f"{share.ratio:.2f}",
-            f"{share.low:.2f}–{share.high:.2f}",
+            "{:.2f}–{:.2f}".format(*share.ratio_95),
+            units.precise(share.model_regret_s),
+            "{}–{}".format(*map(units.precise, share.model_regret_95)),
         )
         for name, share in (("all", judged.whole), *judged.parts.items())
         if share
     ]
-    columns = ("FILES", "CASES", "RULES", "MODEL", "ORACLE", "RATIO", "95 %")
+    columns = ("FILES", "CASES", "RULES", "MODEL", "ORACLE", "MODEL/RULES", "95 %", "REGRET", "95 %")
     console.out.print(console.table(columns, rows, right=frozenset(columns[1:])))
     console.say(f"{judged.held_out:,} held-out observations; a choice takes {judged.predict_us:.1f} µs")
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.2f} ms"
-
-
-def _lines(tree: Any, indent: str) -> list[str]:
+def _lines(tree: Leaf | Split, indent: str) -> list[str]:
     """A tree as nested conditions."""
-    if not hasattr(tree, "feature"):
-        text = f"{_ms(tree.cost_s)} ± {_ms(tree.error_s)}, fails {tree.failure:.1%}, {tree.files:,} files"
-        return [f"{indent}{text}"]
+    from core.strategies.model import Leaf
+
+    if isinstance(tree, Leaf):
+        cost, error = units.precise(tree.cost_s), units.precise(tree.error_s)
+        return [f"{indent}{cost} ± {error}, fails {tree.failure:.1%}, {tree.files:,} files"]
     below = _lines(tree.low, indent + "  ")
     above = _lines(tree.high, indent + "  ")
     return [f"{indent}{tree.feature} <= {tree.at:.2f}:", *below, f"{indent}else:", *above]

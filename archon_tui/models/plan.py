@@ -248,7 +248,7 @@ def why_lines(
             reason: Piece = ("not configured", "dim")
         else:
             glyph = ("✓ ", "ok") if verdict.feasible else ("✗ ", "dim")
-            figure = f", expected {units.duration(expected[strategy])}" if strategy in expected else ""
+            figure = f", expected {units.precise(expected[strategy])}" if strategy in expected else ""
             reason = (verdict.why + figure, "" if verdict.feasible else "dim")
         lines.append(
             [

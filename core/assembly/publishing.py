@@ -27,6 +27,7 @@ from core.planner import Planner, PlanRules
 from core.progress import FilesExpected, Listener, ignore, tell_all
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
 from core.repository.facts import Countable
+from core.safety.git_url import authority_of
 from core.settings import Settings
 from core.since import SinceManifest
 from core.strategies.base import PublishContext, Strategy
@@ -147,7 +148,7 @@ async def ingestion(
 
 
 def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentStrategy, str]:
-    """What the history calls the backend of each strategy."""
+    """What the history calls the backend of each strategy: a log, a bucket, a Git host."""
     storage = settings.storage
     log = "kafka" if settings.kafka.servers else "embedded"
     git = context.git.remote_url if context.git else None
@@ -156,7 +157,7 @@ def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentS
         ContentStrategy.OBJECT_STORAGE: backend_label(
             storage.provider, f"{storage.endpoint or ''} {storage.bucket or ''}"
         ),
-        ContentStrategy.GIT_REFERENCE: backend_label("git", git or ""),
+        ContentStrategy.GIT_REFERENCE: backend_label("git", authority_of(git or "")),
     }
 
 

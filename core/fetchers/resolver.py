@@ -9,7 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from core.breaker import Breakers, BreakerState, CircuitBreaker
 from core.errors import ArchonError, ChecksumMismatch, ContentMissing
@@ -18,6 +17,7 @@ from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fallbacks import sources_of
 from core.fetchers.base import Fetched, Fetcher, StoredFile
 from core.progress import FallbackUsed, FileResolved, Listener, ignore
+from core.safety.git_url import authority_of
 from core.safety.path import check_relative_path
 
 logger = logging.getLogger(__name__)
@@ -216,20 +216,11 @@ class Resolver:
 def _backend(request: IndexRequest, carrier: Carrier) -> str | None:
     """The host or bucket that a request's files of a carrier come from; None where nothing is asked."""
     if carrier is Carrier.GIT_REFERENCE:
-        return _host(request.git_url or "")
+        return authority_of(request.git_url or "")
     if carrier is Carrier.OBJECT_STORAGE:
         where = request.object_storage
         return f"{where.provider} {where.bucket}" if where else ""
     return None
-
-
-def _host(git_url: str) -> str:
-    """The host of a Git URL, `[user@]host:path` included; what has none is the fetcher's to refuse."""
-    try:
-        host = urlsplit(git_url).hostname
-    except ValueError:
-        return ""
-    return host or git_url.partition(":")[0].rpartition("@")[2]
 
 
 def _delivery(fetched: Fetched, seconds: float, stood_in_for: Carrier | None) -> Delivery:

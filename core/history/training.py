@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -22,7 +22,17 @@ from core.settings.operations import CostSettings
 from core.settings.sections import SelectorSettings
 from core.strategies.base import Feasibility
 from core.strategies.learned import LearnedSelector
-from core.strategies.model import FEATURES, Leaf, Model, Split, Trained, features_of, tree_key
+from core.strategies.model import (
+    FEATURES,
+    Leaf,
+    Model,
+    Split,
+    Trained,
+    Tree,
+    features_of,
+    kind_of,
+    tree_key,
+)
 from core.strategies.selector import RuleSelector
 from core.telemetry.cost import Usage, price
 
@@ -94,6 +104,7 @@ def train(
         first=first,
         last=last,
         files=sum(len(groups[key]) for key in trees),
+        min_files=least,
         usd_per_hour=money.selector.usd_per_hour,
         failure_cost_s=money.selector.failure_cost,
         rates=money.rates.model_dump(),
@@ -101,7 +112,17 @@ def train(
     return Model(trained=trained, metrics=dict(metrics or {}), trees=trees)
 
 
-def _tree(seen: Sequence[Observation], money: Money) -> Leaf | Split:
+def _tree(seen: Sequence[Observation], money: Money) -> Tree:
+    kinds = Counter(kind_of(each.encoding) for each in seen)
+    return Tree(
+        smallest=min(each.size for each in seen),
+        largest=max(each.size for each in seen),
+        kinds=tuple(sorted(kind for kind, files in kinds.items() if files >= LEAF_FILES)),
+        root=_root(seen, money),
+    )
+
+
+def _root(seen: Sequence[Observation], money: Money) -> Leaf | Split:
     try:
         from sklearn.tree import DecisionTreeRegressor
     except ImportError:
@@ -155,19 +176,36 @@ class Case(NamedTuple):
         return frozenset(self.backends.items())
 
 
+Interval = tuple[float, float]
+Costs = tuple[float, float, float]
+"""Of a file, or on average, in seconds: by the rules, by the model, by the oracle."""
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What some held-out files cost on average, in seconds, by whose choice. `oracle` knew the outcome.
 
-    `low` and `high` bound the ratio of the model's cost to the rules' with 95 % confidence (bootstrap).
+    Intervals hold the figure with 95 % confidence (bootstrap over files); a regret is the cost over the
+    oracle's.
     """
 
     cases: int
     rules_s: float
     model_s: float
     oracle_s: float
-    low: float
-    high: float
+    ratio_95: Interval
+    rules_regret_95: Interval
+    model_regret_95: Interval
+
+    @property
+    def rules_regret_s(self) -> float:
+        """What the rules cost over the oracle."""
+        return self.rules_s - self.oracle_s
+
+    @property
+    def model_regret_s(self) -> float:
+        """What the model costs over the oracle."""
+        return self.model_s - self.oracle_s
 
     @property
     def ratio(self) -> float:
@@ -181,11 +219,12 @@ class Share:
             "rules_s": self.rules_s,
             "model_s": self.model_s,
             "oracle_s": self.oracle_s,
-            "rules_regret_s": self.rules_s - self.oracle_s,
-            "model_regret_s": self.model_s - self.oracle_s,
+            "rules_regret_s": self.rules_regret_s,
+            "rules_regret_95": self.rules_regret_95,
+            "model_regret_s": self.model_regret_s,
+            "model_regret_95": self.model_regret_95,
             "ratio": self.ratio,
-            "ratio_low": self.low,
-            "ratio_high": self.high,
+            "ratio_95": self.ratio_95,
         }
 
 
@@ -245,7 +284,7 @@ def evaluate(
         (case.costs[ruled], case.costs[learned], min(case.costs.values()))
         for case, (ruled, learned) in zip(cases, chosen, strict=True)
     ]
-    parts: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    parts: dict[str, list[Costs]] = defaultdict(list)
     for case, (ruled, _), costs in zip(cases, chosen, judged, strict=True):
         parts[size_class(case.size)].append(costs)
         parts[f"that the rules send by {ruled}"].append(costs)
@@ -292,13 +331,23 @@ def _choices(case: Case, learned: LearnedSelector) -> tuple[ContentStrategy, Con
     )
 
 
-def _share(costs: Sequence[tuple[float, float, float]], draw: random.Random) -> Share:
-    ratios: list[float] = []
-    for _ in range(RESAMPLES):
-        sample = draw.choices(costs, k=len(costs))
-        ruled = sum(each[0] for each in sample)
-        ratios.append(sum(each[1] for each in sample) / ruled if ruled else 1.0)
-    ratios.sort()
-    ruled, learned, oracle = (statistics.fmean(each[column] for each in costs) for column in range(3))
-    low, high = ratios[int(RESAMPLES * 0.025)], ratios[int(RESAMPLES * 0.975)]
-    return Share(len(costs), ruled, learned, oracle, low, high)
+def _share(costs: Sequence[Costs], draw: random.Random) -> Share:
+    means = [_mean(draw.choices(costs, k=len(costs))) for _ in range(RESAMPLES)]
+    return Share(
+        len(costs),
+        *_mean(costs),
+        ratio_95=_interval(model / rules if rules else 1.0 for rules, model, _ in means),
+        rules_regret_95=_interval(rules - oracle for rules, _, oracle in means),
+        model_regret_95=_interval(model - oracle for _, model, oracle in means),
+    )
+
+
+def _mean(costs: Sequence[Costs]) -> Costs:
+    rules, model, oracle = (sum(column) / len(costs) for column in zip(*costs, strict=True))
+    return rules, model, oracle
+
+
+def _interval(figures: Iterable[float]) -> Interval:
+    """What 95 % of the figures of all resamples lie between."""
+    ordered = sorted(figures)
+    return ordered[int(RESAMPLES * 0.025)], ordered[int(RESAMPLES * 0.975)]

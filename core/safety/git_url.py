@@ -63,6 +63,15 @@ class GitUrl:
         return f"{self.scheme}://{user}{self.authority}{self.path}"
 
 
+def authority_of(text: str) -> str:
+    """`host` or `host:port` as a Git URL or `[user@]host:path` says, unchecked: only to tell hosts apart."""
+    try:
+        authority = urlsplit(text).netloc
+    except ValueError:
+        return ""
+    return (authority or text.partition(":")[0]).rpartition("@")[2].lower()
+
+
 def parse_git_url(text: str, policy: UrlPolicy) -> GitUrl:
     """The repository `text` names: `https://…`, `ssh://…` or `user@host:path`.
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from core import units
 from core.events.common import ContentStrategy
 from core.repository.facts import FileFacts
 from core.safety.path import to_bytes
 from core.strategies.base import Feasibility
-from core.strategies.model import Expected, Model, Node, compiled, expect, features_of, tree_key
+from core.strategies.model import Compiled, Expected, Model, compiled, expect, features_of, tree_key
 from core.strategies.selector import Choice, RuleSelector
 
 MARGIN: Final = 0.10
@@ -51,8 +52,9 @@ class LearnedSelector:
         self._explore = explore
         self._seed = seed.to_bytes(8, signed=True)
         self._clock = clock
+        self._few = f"fewer than {model.trained.min_files:,} observations"
         trees = compiled(model)
-        self._trees: dict[ContentStrategy, Node] = {
+        self._trees: dict[ContentStrategy, Compiled] = {
             strategy: trees[key]
             for strategy, backend in backends.items()
             if (key := tree_key(strategy, backend)) in trees
@@ -62,7 +64,7 @@ class LearnedSelector:
 
     @property
     def too_slow(self) -> bool:
-        """Whether predicting took more than `BUDGET_S` a file so far."""
+        """Whether choosing, words included, took more than `BUDGET_S` a file so far."""
         return self._files >= WARM_UP_FILES and self._spent_s > BUDGET_S * self._files
 
     def rank(
@@ -77,15 +79,23 @@ class LearnedSelector:
         if self.too_slow:
             return _by_rules(ruled, f"predicting takes over {BUDGET_S * 1e6:.0f} µs a file")
         started = self._clock()
+        ranked = self._predicted(facts, ruled)
+        self._files += 1
+        self._spent_s += self._clock() - started
+        return ranked
+
+    def _predicted(self, facts: FileFacts, ruled: Sequence[Choice]) -> Sequence[Choice]:
+        if facts.entry.unread:
+            return _by_rules(ruled, "the file's size and encoding are not known")
         features = features_of(facts.size, facts.encoding)
         expected: dict[ContentStrategy, Expected] = {}
         for choice in ruled:
             tree = self._trees.get(choice.strategy)
             if tree is None:
-                return _by_rules(ruled, f"too little history of {choice.strategy} at this backend")
-            expected[choice.strategy] = expect(tree, features)
-        self._files += 1
-        self._spent_s += self._clock() - started
+                return _by_rules(ruled, f"{self._few} of {choice.strategy} at this backend")
+            if not tree.knows(features):
+                return _by_rules(ruled, f"no file of this size and kind was seen by {choice.strategy} yet")
+            expected[choice.strategy] = expect(tree.root, features)
         return self._chosen(facts, ruled, expected)
 
     def _chosen(
@@ -131,4 +141,4 @@ def _by_rules(ruled: Sequence[Choice], why: str) -> list[Choice]:
 
 
 def _costs(scores: Sequence[tuple[ContentStrategy, float]]) -> str:
-    return " < ".join(f"{strategy} {cost * 1000:.3g} ms" for strategy, cost in scores)
+    return " < ".join(f"{strategy} {units.precise(cost)}" for strategy, cost in scores)

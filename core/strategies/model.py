@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigurationError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FEATURES: Final = ("log2_size", "is_binary", "is_recoded")
 DEPTH_LIMIT: Final = 12
 _BYTES_LIMIT: Final = 4 << 20
@@ -48,6 +48,18 @@ class Split(_Part):
     high: Leaf | Split
 
 
+Kind = Literal["text", "binary", "recoded"]
+
+
+class Tree(_Part):
+    """What one strategy costs at one backend, and the files it was learned from: sizes in bytes."""
+
+    smallest: Annotated[int, Field(ge=0)]
+    largest: Annotated[int, Field(ge=0)]
+    kinds: tuple[Kind, ...]
+    root: Leaf | Split
+
+
 class Trained(_Part):
     """What a model was trained on: times are ISO 8601, rates in dollars."""
 
@@ -55,6 +67,7 @@ class Trained(_Part):
     first: str
     last: str
     files: int
+    min_files: int
     usd_per_hour: float
     failure_cost_s: float
     rates: dict[str, float]
@@ -68,7 +81,7 @@ class Model(_Part):
     features: tuple[str, ...] = FEATURES
     trained: Trained
     metrics: dict[str, Any]
-    trees: dict[str, Leaf | Split]
+    trees: dict[str, Tree]
 
     def to_json(self) -> str:
         """As it is written to disk."""
@@ -97,9 +110,37 @@ class Expected(NamedTuple):
 Node = tuple[int, float, Any, Any] | Expected
 
 
-def compiled(model: Model) -> Mapping[str, Node]:
+class Compiled(NamedTuple):
+    """A tree, with the features of the files that it was learned from."""
+
+    smallest: float
+    largest: float
+    kinds: frozenset[tuple[float, ...]]
+    root: Node
+
+    def knows(self, features: tuple[float, ...]) -> bool:
+        """Whether it was learned from files like this: of its kind, of half to twice its size."""
+        return self.smallest - 1 <= features[0] <= self.largest + 1 and features[1:] in self.kinds
+
+
+_FLAGS: Final[Mapping[Kind, tuple[float, ...]]] = {
+    "text": (0.0, 0.0),
+    "binary": (1.0, 0.0),
+    "recoded": (0.0, 1.0),
+}
+
+
+def compiled(model: Model) -> Mapping[str, Compiled]:
     """The trees by their key, in the form that `expect` walks. Raises `ConfigurationError` where too deep."""
-    return {key: _compiled(tree, model.trained.failure_cost_s, 0) for key, tree in model.trees.items()}
+    return {
+        key: Compiled(
+            math.log2(tree.smallest + 1),
+            math.log2(tree.largest + 1),
+            frozenset(_FLAGS[kind] for kind in tree.kinds),
+            _compiled(tree.root, model.trained.failure_cost_s, 0),
+        )
+        for key, tree in model.trees.items()
+    }
 
 
 def _compiled(tree: Leaf | Split, failure_cost_s: float, depth: int) -> Node:
@@ -119,10 +160,16 @@ def expect(node: Node, features: tuple[float, ...]) -> Expected:
     return node
 
 
+def kind_of(encoding: str | None) -> Kind:
+    """The kind of a file's content. Recoded is text that travels as base64 (see `core.strategies.inline`)."""
+    if encoding is None:
+        return "binary"
+    return "text" if encoding in {"utf-8", "utf-8-sig", "ascii", "latin-1"} else "recoded"
+
+
 def features_of(size: int, encoding: str | None) -> tuple[float, ...]:
-    """The values of `FEATURES`. Recoded is text that travels as base64 (see `core.strategies.inline`)."""
-    recoded = encoding is not None and encoding not in {"utf-8", "utf-8-sig", "ascii", "latin-1"}
-    return (math.log2(size + 1), float(encoding is None), float(recoded))
+    """The values of `FEATURES`."""
+    return (math.log2(size + 1), *_FLAGS[kind_of(encoding)])
 
 
 def tree_key(strategy: str, backend: str) -> str:

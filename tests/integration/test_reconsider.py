@@ -105,7 +105,7 @@ async def test_a_file_nothing_can_carry_keeps_its_facts_for_the_next_rules(tmp_p
     assert skip.facts is not None
     async with ingestion(settings(tmp_path / "home"), replace(target, without=())) as job:
         again = job.planner.reconsider(skip.facts)
-        assert job.planner.selector_name == "rules"
+        assert job.planner.selector.name == "rules"
         assert ContentStrategy.INLINE in job.planner.strategies
     assert isinstance(again, PlannedFile)
     assert again.strategy is ContentStrategy.INLINE

@@ -20,7 +20,7 @@ from core.events.topics import REQUESTED_V2
 from core.history.selection import activate
 from core.planner import PlannedFile
 from core.settings import Settings, load
-from core.strategies.model import Leaf, Model, Trained, tree_key
+from core.strategies.model import Leaf, Model, Trained, Tree, tree_key
 from tests.repositories import commit
 
 INLINE, OBJECT = ContentStrategy.INLINE, ContentStrategy.OBJECT_STORAGE
@@ -38,12 +38,17 @@ async def make_model(
         labels = backend_labels(configured, job.context)
     trained = Trained(
         at="2026-01-01", first="2025-12-01", last="2026-01-01", files=200,
-        usd_per_hour=configured.selector.usd_per_hour, failure_cost_s=60,
+        min_files=100, usd_per_hour=configured.selector.usd_per_hour, failure_cost_s=60,
         rates=configured.cost.model_dump() | rates,
     )  # fmt: skip
     costs = {INLINE: inline_s, OBJECT: storage_s}
     trees = {
-        tree_key(name, labels[name]): Leaf(cost_s=cost, error_s=0.0001, failure=0, files=100)
+        tree_key(name, labels[name]): Tree(
+            smallest=1,
+            largest=10_000,
+            kinds=("text",),
+            root=Leaf(cost_s=cost, error_s=0.0001, failure=0, files=100),
+        )
         for name, cost in costs.items()
     }
     return Model(trained=trained, metrics={}, trees=trees)
@@ -159,6 +164,6 @@ async def test_plan_explains_and_compares_for_people(tmp_path: Path) -> None:
     out = (await process.communicate())[0].decode()
     assert process.returncode == 0
     assert "f00.py: object_storage, chosen by learned" in out
-    assert "expected 100.00 ms" in out
+    assert "expected 100 ms" in out
     assert f"MODEL {model.id}" in out
     assert "60 files differ: -5.40 s" in out

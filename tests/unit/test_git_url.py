@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import UnsafeInput
-from core.safety.git_url import check_commit, check_ref_name, parse_git_url
+from core.safety.git_url import authority_of, check_commit, check_ref_name, parse_git_url
 from core.safety.url import UrlPolicy
 
 POLICY = UrlPolicy(schemes=frozenset({"https", "ssh"}))
@@ -173,3 +173,18 @@ def test_ref_names_pass(name: str) -> None:
 def test_bad_ref_names_are_refused(name: str) -> None:
     with pytest.raises(UnsafeInput):
         check_ref_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [
+        ("https://Git.Example/a/b.git", "git.example"),
+        ("https://u:p@git.example:8443/a.git", "git.example:8443"),
+        ("git@git.example:a/b.git", "git.example"),
+        ("ssh://git@git.example:22/a", "git.example:22"),
+        ("https://[bad", ""),
+        ("", ""),
+    ],
+)
+def test_hosts_are_told_apart_without_being_checked(text: str, authority: str) -> None:
+    assert authority_of(text) == authority

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from core.events.common import ContentStrategy
 from core.repository.facts import Entry, FileFacts
 from core.strategies.base import Feasibility
 from core.strategies.learned import WARM_UP_FILES, LearnedSelector
-from core.strategies.model import DEPTH_LIMIT, Leaf, Model, Split, Trained, load
+from core.strategies.model import DEPTH_LIMIT, Leaf, Model, Split, Trained, Tree, load
 from core.strategies.selector import RuleSelector
 
 INLINE, OBJECT, GIT = ContentStrategy.INLINE, ContentStrategy.OBJECT_STORAGE, ContentStrategy.GIT_REFERENCE
@@ -28,11 +29,16 @@ def leaf(cost_s: float, failure: float = 0.0, error_s: float = 0.0001) -> Leaf:
 
 def model(**trees: Leaf | Split) -> Model:
     trained = Trained(
-        at="2026-01-01", first="2025-12-01", last="2026-01-01", files=300, usd_per_hour=10, failure_cost_s=60,
-        rates={},
+        at="2026-01-01", first="2025-12-01", last="2026-01-01", files=300, min_files=100, usd_per_hour=10,
+        failure_cost_s=60, rates={},
     )  # fmt: skip
     keys = {"inline": "inline log", "storage": "object_storage store", "git": "git_reference host"}
-    return Model(trained=trained, metrics={}, trees={keys[name]: tree for name, tree in trees.items()})
+    learned = {keys[name]: tree_of(root) for name, root in trees.items()}
+    return Model(trained=trained, metrics={}, trees=learned)
+
+
+def tree_of(root: Leaf | Split, smallest: int = 100, largest: int = 100_000) -> Tree:
+    return Tree(smallest=smallest, largest=largest, kinds=("text",), root=root)
 
 
 def facts(size: int = 1000, path: str = "a.py", encoding: str | None = "utf-8") -> FileFacts:
@@ -79,7 +85,7 @@ def test_the_users_choice_stands() -> None:
     [
         (leaf(0.095), "margin is low"),
         (leaf(0.05, error_s=0.2), "margin is low"),
-        (None, "too little history"),
+        (None, "fewer than 100 observations of object_storage at this backend"),
     ],
 )
 def test_without_certainty_the_rules_choose_and_it_is_said(storage: Leaf | None, why: str) -> None:
@@ -87,6 +93,27 @@ def test_without_certainty_the_rules_choose_and_it_is_said(storage: Leaf | None,
     choices = selector(model(**trees)).rank(facts(), ALL, None)
     assert [choice.strategy for choice in choices] == [INLINE, GIT, OBJECT]
     assert why in choices[0].why
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        facts(size=201_000),
+        facts(size=40),
+        facts(encoding=None),
+        facts(encoding="shift_jis"),
+        replace(facts(), entry=replace(facts().entry, unread=True)),
+    ],
+)
+def test_a_file_unlike_all_that_were_seen_is_left_to_the_rules(file: FileFacts) -> None:
+    first = selector(CHEAP_STORAGE).rank(file, ALL, None)[0]
+    assert (first.strategy, first.scores) == (INLINE, ())
+    assert "no file of this size and kind" in first.why or "are not known" in first.why
+
+
+@pytest.mark.parametrize("size", [51, 199_000])
+def test_a_file_a_little_larger_or_smaller_is_known(size: int) -> None:
+    assert selector(CHEAP_STORAGE).rank(facts(size), ALL, None)[0].strategy is OBJECT
 
 
 def test_features_split() -> None:
@@ -143,16 +170,21 @@ class TestFile:
     @pytest.mark.parametrize(
         "change",
         [
-            {"schema_version": 2},
-            {"trees": {"inline log": {"cost_s": float("nan"), "error_s": 0, "failure": 0, "files": 1}}},
-            {"trees": {"inline log": {"cost_s": -1, "error_s": 0, "failure": 0, "files": 1}}},
-            {"trees": {"inline log": {"feature": "__import__", "at": 1, "low": {}, "high": {}}}},
+            {"schema_version": 1},
+            {"schema_version": 3},
+            {"cost_s": float("nan")},
+            {"cost_s": -1},
+            {"feature": "__import__", "at": 1},
             {"code": "import os"},
         ],
     )
     def test_what_is_no_model_is_refused(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        """The change is made to the document where it has the key, else to a leaf of a tree."""
         path = tmp_path / "model.json"
-        digest = self.write(path, json.dumps(json.loads(CHEAP_STORAGE.to_json()) | change))
+        document = json.loads(CHEAP_STORAGE.to_json())
+        root = document["trees"]["inline log"]["root"]
+        (document if change.keys() & document.keys() else root).update(change)
+        digest = self.write(path, json.dumps(document))
         with pytest.raises(ConfigurationError, match=r"selector's model"):
             load(path, digest)
 

@@ -47,7 +47,9 @@ def judge(rows: list[Observation]) -> Evaluation:
 def test_a_tree_says_what_the_history_says() -> None:
     rows = [seen(number, number, "inline", 0.1) for number in range(100)]
     rows += [seen(number, number, "inline", 0.9, size=80_000) for number in range(100, 200)]
-    (tree,) = train(rows, MONEY).trees.values()
+    (learned,) = train(rows, MONEY).trees.values()
+    tree = learned.root
+    assert (learned.smallest, learned.largest, learned.kinds) == (1000, 80_199, ("text",))
     assert isinstance(tree, Split)
     assert isinstance(tree.low, Leaf)
     assert isinstance(tree.high, Leaf)
@@ -59,7 +61,8 @@ def test_failures_are_shares_not_costs() -> None:
     rows = [
         seen(number, number, "inline", 0.1, outcome="ok" if number % 4 else "lost") for number in range(100)
     ]
-    (tree,) = train(rows, MONEY).trees.values()
+    (learned,) = train(rows, MONEY).trees.values()
+    tree = learned.root
     leaves = [tree] if isinstance(tree, Leaf) else []
     while isinstance(tree, Split):
         leaves += [side for side in (tree.low, tree.high) if isinstance(side, Leaf)]
@@ -95,7 +98,11 @@ def test_where_the_rules_are_wrong_the_model_saves_what_there_is_to_save() -> No
     assert judged.whole.cases == 100
     assert judged.whole.ratio == pytest.approx(0.2, rel=0.01)
     assert judged.whole.model_s == pytest.approx(judged.whole.oracle_s)
-    assert judged.whole.low <= judged.whole.ratio <= judged.whole.high
+    low, high = judged.whole.ratio_95
+    assert low <= judged.whole.ratio <= high
+    low, high = judged.whole.rules_regret_95
+    assert 0 < low <= judged.whole.rules_regret_s <= high
+    assert judged.whole.model_regret_95 == pytest.approx((0, 0))
 
 
 def test_where_the_rules_are_right_the_model_agrees() -> None:
