@@ -225,6 +225,7 @@ def prediction_us(model: Model, backends: Mapping[ContentStrategy, str]) -> tupl
 
 def main(directory: Path) -> None:
     """Produce, evaluate, print."""
+    directory.mkdir(parents=True, exist_ok=True)
     with ministack.run(directory / "s3") as server:
         os.environ |= server.environ()
         server.client().create_bucket(Bucket="bench")

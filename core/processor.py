@@ -259,8 +259,8 @@ class RequestProcessor:
                 answers.append((index, analysis))
                 continue
             outcome.by_source[got.source] += 1
-            if got.source is not got.file.carrier:
-                outcome.fallbacks[f"{got.file.carrier} -> {got.source}"] += 1
+            if got.fallback:
+                outcome.fallbacks[got.fallback] += 1
             answers.append((index, _record(request, got, analysis, now)))
         return answers
 

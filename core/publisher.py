@@ -20,7 +20,7 @@ from core.events.codec import encode_file, encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
 from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, PayloadV2
-from core.fallbacks import PUBLISHER
+from core.fallbacks import INFEASIBLE, PUBLISHER, fallback
 from core.history.selection import said_of_choice
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.planner import PlanItem, PlannedFile, Unchanged
@@ -194,6 +194,8 @@ class Publisher:
                 unchanged += 1
             else:
                 planned.append(item)
+                if wished := item.choices[0].instead_of:
+                    self._fall_back(wished, item.strategy, INFEASIBLE, item.why)
         self._summary.files_discovered += len(chunk)
         self._summary.files_unchanged += unchanged
         scanned = sum(item.facts.size for item in planned)
@@ -275,9 +277,22 @@ class Publisher:
                 choices[0].strategy if index else None,
                 choices[0].scores,
             )
-        self._skip(Skip(facts.path, SkipReason.INFEASIBLE, "; ".join(refusals)))
+        self._skip(self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices))
         self._summary.unreachable = self._summary.unreachable or unreachable
         return None
+
+    def _skip_of(
+        self, facts: FileFacts, reason: SkipReason, refusals: Sequence[str], tried: Sequence[Choice]
+    ) -> Skip:
+        """The skip of a file that every strategy that was `tried` failed; the others say why they cannot."""
+        names = {choice.strategy for choice in tried}
+        verdicts = {
+            name: strategy.feasible(facts, self._context)
+            for name, strategy in self._strategies.items()
+            if name not in names
+        }
+        others = [f"{name}: {verdict.why}" for name, verdict in verdicts.items() if not verdict.feasible]
+        return Skip(facts.path, reason, "; ".join([*refusals, *others]))
 
     async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:
         """A file's wire fields. Raises what the strategy raises, or `CircuitOpen`."""
@@ -298,7 +313,7 @@ class Publisher:
         return fields
 
     def _fall_back(self, wanted: str, used: str, cause: str, message: str) -> None:
-        name = f"{wanted} -> {used}: {cause}"
+        name = fallback(wanted, used, cause)
         if name not in self._summary.fallbacks:
             logger.warning("fallback %s: %s", name, redact(message))
         self._summary.fallbacks[name] += 1
@@ -361,7 +376,9 @@ class Publisher:
         following = others[0].strategy if others else "skip"
         self._fall_back(file.strategy, following, error.reason, str(error))
         if not others:
-            self._skip(Skip(file.facts.path, SkipReason.TOO_LARGE, str(error)))
+            tried = [Choice(file.strategy, "")]
+            refusals = [f"{file.strategy}: {error}"]
+            self._skip(self._skip_of(file.facts, SkipReason.TOO_LARGE, refusals, tried))
         elif packed := await self._pack(file.facts, file.content, others):
             await self._send(Batch.of([packed]))
 

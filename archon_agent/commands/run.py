@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
@@ -73,6 +74,8 @@ def show(summary: RunSummary) -> None:
     console.out.print(
         f"{summary.files_processed:,} files analysed in {took}{': ' if sources else ''}{sources}"
     )
+    for name, count in summary.fallbacks.items():
+        console.out.print(Text(f"  fallback {name}: {count:,}"))
     for count, text in (
         (summary.files_deleted, "paths deleted"),
         (summary.files_skipped, "files skipped: tests, which the request excludes"),

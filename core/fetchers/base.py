@@ -37,6 +37,7 @@ class Fetched:
     `content` is the whole file, or its first `HEAD_BYTES` where it is over `HELD_LIMIT` and `whole` is
     set. `checksum` is the `sha256:<hex>` that the fetcher has proven; None leaves it to the resolver.
     `git_blob` is the Git blob it has proven the bytes to come from (LFS content is not its blob's bytes).
+    `link_refusal` is the cause for which an object was read by key although the event has a link.
     """
 
     content: bytes
@@ -46,6 +47,7 @@ class Fetched:
     whole: StoredFile | None = None
     checksum: str | None = None
     git_blob: str | None = None
+    link_refusal: str | None = None
 
     @property
     def size(self) -> int:

@@ -28,6 +28,7 @@ from core.errors import (
     UnsafeInput,
 )
 from core.events.request import Carrier, IndexRequest, RequestedFile
+from core.fallbacks import LINK_EXPIRED
 from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, Fetched, StoredFile
 from core.fetchers.landing import Landing
 from core.progress import Listener, ObjectDownloaded, ignore
@@ -198,6 +199,7 @@ class _Download:
         self._store = store
         self._key = _key(request, file)
         self._url = file.content_url if fetcher.may_follow(file) else None
+        self._link_refusal: str | None = None
         self._damaged = False
         self._wire_bytes = 0
 
@@ -214,7 +216,13 @@ class _Download:
             raise self._refetch_once(error) from None
         finally:
             await landing.abandon()
-        return replace(landed, attempts=number, wire_bytes=self._wire_bytes, cache_hit=False)
+        return replace(
+            landed,
+            attempts=number,
+            wire_bytes=self._wire_bytes,
+            cache_hit=False,
+            link_refusal=self._link_refusal,
+        )
 
     def _refetch_once(self, error: PermanentError) -> ArchonError:
         """Bytes may be damaged on the way once; twice, they are wrong where they come from."""
@@ -226,14 +234,16 @@ class _Download:
     async def _blocks(self, stack: AsyncExitStack) -> AsyncIterator[bytes]:
         """The object's bytes, by link while that works, else by key."""
         links = self._fetcher.links
-        if links and self._url and not (self._store and self._has_expired()):
+        if self._url and self._store and self._has_expired():
+            self._url, self._link_refusal = None, LINK_EXPIRED
+        if links and self._url:
             try:
                 return await stack.enter_async_context(links.following(self._url))
             except AccessDenied as error:
                 if self._store is None:
                     expired = " (it has expired)" if self._has_expired() else ""
                     raise AccessDenied(f"the link is refused{expired}: {error}", hint=_RESIGN_HINT) from None
-                self._url = None
+                self._url, self._link_refusal = None, error.reason
         if self._store is None or self._key is None:
             raise ContentMissing("there is neither a link that may be followed nor a bucket of our own")
         return await stack.enter_async_context(self._store.download(self._key))

@@ -6,15 +6,15 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.breaker import Breakers, BreakerState, CircuitBreaker
 from core.errors import ArchonError, ChecksumMismatch, ContentMissing
 from core.events.intelligence import Delivery
 from core.events.request import Carrier, IndexRequest, RequestedFile
-from core.fallbacks import sources_of
+from core.fallbacks import KEY, LINK, NOT_CONFIGURED, fallback, sources_of
 from core.fetchers.base import Fetched, Fetcher, StoredFile
 from core.progress import FallbackUsed, FileResolved, Listener, ignore
 from core.safety.git_url import authority_of
@@ -31,7 +31,8 @@ _POLL_S = 1.0
 class Resolved:
     """A file's bytes and their proof. `checksum` is computed from the bytes, `verified` against the event.
 
-    `content` is only the beginning of a file that is too large to hold; `whole` has it then.
+    `content` is only the beginning of a file that is too large to hold; `whole` has it then. `fallback`
+    says what stood in for what, if anything did (see `core.fallbacks.fallback`).
     """
 
     file: RequestedFile
@@ -41,6 +42,7 @@ class Resolved:
     verified: bool
     whole: StoredFile | None = None
     delivery: Delivery | None = None
+    fallback: str | None = None
 
     @property
     def size(self) -> int:
@@ -115,10 +117,14 @@ class Resolver:
                 for index, sources in search.waiting.items()
                 if index not in search.answers and sources
             }
-        return [
+        answers = [
             search.answers.get(index) or Unresolved(file, search.errors[index])
             for index, file in enumerate(files)
         ]
+        used = Counter(answer.fallback for answer in search.answers.values() if answer.fallback)
+        for name, count in used.items():
+            logger.warning("fallback %s, %d of %d files", name, count, len(files))
+        return answers
 
     def _sources(self, request: IndexRequest, file: RequestedFile) -> list[Carrier]:
         """The sources to ask. Raises `ContentMissing` where there is none."""
@@ -182,15 +188,25 @@ class Resolver:
                 search.errors.setdefault(index, answer)
                 continue
             first = None if carrier is file.carrier else file.carrier
-            result = _verify(file, answer, carrier, _delivery(answer, seconds, first))
-            if isinstance(result, ArchonError):
-                search.errors.setdefault(index, result)
-                continue
+            stood_in: tuple[str, str, str] | None = None
+            if first:
+                cause = search.errors[index].reason if index in search.errors else NOT_CONFIGURED
+                stood_in = (first, carrier, cause)
+            elif answer.link_refusal:
+                stood_in = (LINK, KEY, answer.link_refusal)
+            if stood_in:
+                self._tell(FallbackUsed("consumer", *stood_in))
+                result = replace(result, fallback=fallback(*stood_in))
             search.answers[index] = result
             if first:
-                cause = search.errors[index].reason if index in search.errors else "not_configured"
-                self._tell(FallbackUsed("consumer", first, carrier, cause))
-                logger.info("%s stands in for %s: %s", carrier, first, cause)
+                cause = search.errors[index].reason if index in search.errors else NOT_CONFIGURED
+                stood_in = (first, carrier, cause)
+            elif answer.link_refusal:
+                stood_in = (LINK, KEY, answer.link_refusal)
+            if stood_in:
+                self._tell(FallbackUsed("consumer", *stood_in))
+            name = fallback(*stood_in) if stood_in else None
+            search.answers[index] = replace(result, delivery=delivery, fallback=name)
             self._tell(
                 FileResolved(
                     file.relative_path,

@@ -16,7 +16,7 @@ class Choice:
     """A strategy to try, and why it and not another.
 
     `scores` are the expected costs of the feasible strategies in seconds, `confidence` (0 to 1) that of
-    the choice; only a learned selector has them.
+    the choice; only a learned selector has them. `instead_of` is the user's choice that cannot carry it.
     """
 
     strategy: ContentStrategy
@@ -24,6 +24,7 @@ class Choice:
     selector: str = "rules"
     scores: tuple[tuple[ContentStrategy, float], ...] = ()
     confidence: float | None = None
+    instead_of: ContentStrategy | None = None
 
 
 class Selector(Protocol):
@@ -87,5 +88,6 @@ class RuleSelector:
             return [Choice(wanted, f"chosen; {explicit.why}"), *others]
         refusal = verdicts[wanted].why if wanted in verdicts else "not configured"
         return [
-            Choice(choice.strategy, f"{choice.why}; {wanted} not possible: {refusal}") for choice in choices
+            Choice(choice.strategy, f"{choice.why}; {wanted} not possible: {refusal}", instead_of=wanted)
+            for choice in choices
         ]
