@@ -86,7 +86,7 @@ class ArchonApp(App[None], inherit_bindings=False):
         )
         self.history_source: Source[HistoryTotals | None] = Source(
             "the history",
-            HistoryWatch(session).look,
+            HistoryWatch(session, read_only=session.read_only).look,
             lambda _reading: None,
             every_s=HISTORY_EVERY_S,
             deadline_s=HISTORY_DEADLINE_S,

@@ -56,16 +56,17 @@ class HistoryWatch:
     On Kafka the agents' halves come by topic; on the embedded log whoever consumes writes them himself.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, backends: Backends, *, read_only: bool) -> None:
+        self._backends = backends
+        self._joins = not (read_only or backends.consumes_here)
 
     async def look(self) -> HistoryTotals | None:
         """Take over what is new, and count; None where none is kept. Raises what log and history raise."""
-        if not self._session.settings.history.enabled:
+        if not self._backends.settings.history.enabled:
             return None
-        history = await self._session.history()
-        if not (self._session.consumes_here or self._session.read_only):
+        history = await self._backends.history()
+        if self._joins:
             from core.history.observing import sync
 
-            await sync(await self._session.log(), history)
+            await sync(await self._backends.log(), history)
         return await history.totals()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from textual.geometry import Size
 
@@ -14,6 +14,9 @@ from archon_tui.session import Session
 from archon_tui.watch import LagWatch, Seen
 from archon_tui.widgets.bar import Part
 
+if TYPE_CHECKING:
+    from core.history.store import HistoryTotals
+
 
 class Host(Protocol):
     """The application under the screens."""
@@ -23,6 +26,7 @@ class Host(Protocol):
     coordinator: Coordinator
     lag_watch: LagWatch
     log_source: Source[Seen]
+    history_source: Source[HistoryTotals | None]
     log_reading: Reading[Seen]
 
     @property

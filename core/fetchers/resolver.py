@@ -188,6 +188,10 @@ class Resolver:
                 search.errors.setdefault(index, answer)
                 continue
             first = None if carrier is file.carrier else file.carrier
+            result = _verify(file, answer, carrier, _delivery(answer, seconds, first))
+            if isinstance(result, ArchonError):
+                search.errors.setdefault(index, result)
+                continue
             stood_in: tuple[str, str, str] | None = None
             if first:
                 cause = search.errors[index].reason if index in search.errors else NOT_CONFIGURED
@@ -198,15 +202,6 @@ class Resolver:
                 self._tell(FallbackUsed("consumer", *stood_in))
                 result = replace(result, fallback=fallback(*stood_in))
             search.answers[index] = result
-            if first:
-                cause = search.errors[index].reason if index in search.errors else NOT_CONFIGURED
-                stood_in = (first, carrier, cause)
-            elif answer.link_refusal:
-                stood_in = (LINK, KEY, answer.link_refusal)
-            if stood_in:
-                self._tell(FallbackUsed("consumer", *stood_in))
-            name = fallback(*stood_in) if stood_in else None
-            search.answers[index] = replace(result, delivery=delivery, fallback=name)
             self._tell(
                 FileResolved(
                     file.relative_path,

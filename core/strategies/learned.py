@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from core import units
 from core.events.common import ContentStrategy
@@ -25,6 +25,15 @@ CERTAINTY: Final = 1.64
 
 BUDGET_S: Final = 20e-6
 WARM_UP_FILES: Final = 1000
+
+
+class _Ranking(NamedTuple):
+    """What is made of leaves of the trees, of which there are few: once for all files that meet there."""
+
+    order: Sequence[ContentStrategy]
+    scores: tuple[tuple[ContentStrategy, float], ...]
+    confidence: float
+    why: str
 
 
 class LearnedSelector:
@@ -59,6 +68,7 @@ class LearnedSelector:
             for strategy, backend in backends.items()
             if (key := tree_key(strategy, backend)) in trees
         }
+        self._rankings: dict[tuple[tuple[ContentStrategy, Expected], ...], _Ranking] = {}
         self._spent_s = 0.0
         self._files = 0
 
@@ -88,45 +98,45 @@ class LearnedSelector:
         if facts.entry.unread:
             return _by_rules(ruled, "the file's size and encoding are not known")
         features = features_of(facts.size, facts.encoding)
-        expected: dict[ContentStrategy, Expected] = {}
+        expected: list[tuple[ContentStrategy, Expected]] = []
         for choice in ruled:
             tree = self._trees.get(choice.strategy)
             if tree is None:
                 return _by_rules(ruled, f"{self._few} of {choice.strategy} at this backend")
             if not tree.knows(features):
                 return _by_rules(ruled, f"no file of this size and kind was seen by {choice.strategy} yet")
-            expected[choice.strategy] = expect(tree.root, features)
-        return self._chosen(facts, ruled, expected)
+            expected.append((choice.strategy, expect(tree.root, features)))
+        key = tuple(expected)
+        ranking = self._rankings.get(key)
+        if ranking is None:
+            ranking = self._rankings[key] = self._ranking(key)
+        return self._chosen(facts, {choice.strategy: choice for choice in ruled}, ranking)
 
-    def _chosen(
-        self, facts: FileFacts, ruled: Sequence[Choice], expected: Mapping[ContentStrategy, Expected]
-    ) -> Sequence[Choice]:
-        order = sorted(ruled, key=lambda choice: expected[choice.strategy].cost_s)
-        scores = tuple((choice.strategy, expected[choice.strategy].cost_s) for choice in order)
-        best, first = expected[order[0].strategy], expected[ruled[0].strategy]
+    def _ranking(self, ruled: Sequence[tuple[ContentStrategy, Expected]]) -> _Ranking:
+        """The order of strategies that are expected to cost so much; `ruled` is the rules' order."""
+        known = dict(ruled)
+        order = sorted(known, key=lambda name: known[name].cost_s)
+        scores = tuple((name, known[name].cost_s) for name in order)
+        by_rules, best, first = [name for name, _ in ruled], known[order[0]], ruled[0][1]
         gain = first.cost_s - best.cost_s
         error = math.hypot(first.error_s, best.error_s)
         confidence = round(0.5 * (1 + math.erf(gain / (error * math.sqrt(2)))) if error else 1.0, 3)
-        if order[0] is ruled[0]:
-            why = f"model {self.model_id} agrees: {_costs(scores)}"
-            order = list(ruled)
-        elif gain < MARGIN * first.cost_s or gain < CERTAINTY * error:
+        if order[0] is by_rules[0]:
+            return _Ranking(by_rules, scores, confidence, f"model {self.model_id} agrees: {_costs(scores)}")
+        if gain < MARGIN * first.cost_s or gain < CERTAINTY * error:
             why = f"rules, the model's margin is low: {_costs(scores)}"
-            order = list(ruled)
-        else:
-            why = f"model {self.model_id}: {_costs(scores)}"
+            return _Ranking(by_rules, scores, confidence, why)
+        return _Ranking(order, scores, confidence, f"model {self.model_id}: {_costs(scores)}")
+
+    def _chosen(
+        self, facts: FileFacts, choices: Mapping[ContentStrategy, Choice], ranking: _Ranking
+    ) -> Sequence[Choice]:
+        order, why = ranking.order, ranking.why
         if self._explores(facts):
-            order = order[1:] + order[:1]
-            why = f"explored instead of {order[-1].strategy}"
+            order, why = [*order[1:], order[0]], f"explored instead of {order[0]}"
         return [
-            replace(
-                choice,
-                why=f"{choice.why}; {why}",
-                selector=self.name,
-                scores=scores,
-                confidence=confidence,
-            )
-            for choice in order
+            Choice(name, f"{choices[name].why}; {why}", self.name, ranking.scores, ranking.confidence)
+            for name in order
         ]
 
     def _explores(self, facts: FileFacts) -> bool:
