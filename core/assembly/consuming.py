@@ -83,7 +83,7 @@ async def consuming(
         for topic in (*map(dead_letter_topic, settings.log.topics), COMPLETED, FAILED, FILE_INTELLIGENCE):
             await log.max_message_bytes(topic)  # what cannot be written to later must be told now
         analyzer = await stack.enter_async_context(
-            AnalyzerPool(workers=agent.workers or None, deadline_s=agent.parse_deadline)
+            AnalyzerPool(workers=agent.workers or None, deadline_s=agent.parse_deadline, warm=service)
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))

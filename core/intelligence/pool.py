@@ -30,6 +30,7 @@ GROUP_FILES: Final = 32
 GROUP_BYTES: Final = 512 << 10
 """Files go to a process in groups of at most this much, so that passing them costs little."""
 
+_PRELOAD: Final = ("__main__", "core.intelligence.worker")
 _GRACE_S: Final = 1.0
 _STARTS: Final = 3
 
@@ -49,11 +50,14 @@ class AnalyzerPool:
         deadline_s: float = DEADLINE_S,
         memory_limit: int | None = MEMORY_LIMIT,
         analyze: Analyze = analyze_to_json,
+        warm: bool = False,
     ) -> None:
+        """`warm` loads all grammars before a process starts, so that no file has to wait for its own."""
         self._workers = workers or len(os.sched_getaffinity(0))
         self._deadline_s = deadline_s
         self._memory_limit = memory_limit
         self._analyze = analyze
+        self._preload = [*_PRELOAD, "core.intelligence.all_grammars"] if warm else [*_PRELOAD]
         self._opening: asyncio.Task[ProcessPool] | None = None
         self._pending: set[Future[list[Analysis | str]]] = set()
 
@@ -146,7 +150,7 @@ class AnalyzerPool:
     def _open(self) -> ProcessPool:
         # Not fork: this process has threads. The fork server has none, and has the analyzer loaded.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", "core.intelligence.worker"])
+        context.set_forkserver_preload(self._preload)
         pool = ProcessPool(
             max_workers=self._workers, initializer=prepare, initargs=(self._memory_limit,), context=context
         )

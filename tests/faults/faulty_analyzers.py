@@ -9,11 +9,14 @@ from typing import NoReturn
 
 from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
+from core.intelligence.languages import compiled
 from core.intelligence.worker import analyze_to_json
 
 
 def obey(file: FileToAnalyze, deadline_s: float) -> Analysis:
-    """Do what the content says; analyze everything else. `pid` answers with the process id as language."""
+    """Do what the content says; analyze everything else. `pid` and `grammars` answer with the process id
+    and the number of grammars loaded as language.
+    """
     word, _, rest = file.content.partition(b" ")
     match word:
         case b"segfault":
@@ -29,6 +32,8 @@ def obey(file: FileToAnalyze, deadline_s: float) -> Analysis:
         case b"tell-and-hang":
             Path(os.fsdecode(rest)).write_text(str(os.getpid()))
             _hang()
+        case b"grammars":
+            return analyze_to_json(file, deadline_s)._replace(language=str(compiled.cache_info().currsize))
         case b"pid":
             return analyze_to_json(file, deadline_s)._replace(language=str(os.getpid()))
     return analyze_to_json(file, deadline_s)

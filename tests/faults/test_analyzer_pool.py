@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
+from core.intelligence.languages import GRAMMARS
 from core.intelligence.pool import GROUP_BYTES, GROUP_FILES, AnalyzerPool, grouped
 from tests.faults.faulty_analyzers import obey
 
@@ -188,6 +189,28 @@ async def test_a_pool_that_is_stopped_or_was_never_started_says_so() -> None:
     await pool.stop()
     with pytest.raises(BackendUnavailable, match="stopped"):
         await pool.analyze_many(python("x = 1\n"))
+
+
+WARM = """
+import asyncio
+from core.intelligence.base import FileToAnalyze
+from core.intelligence.pool import AnalyzerPool
+from tests.faults.faulty_analyzers import obey
+
+async def main():
+    async with AnalyzerPool(workers=1, analyze=obey, warm=True) as pool:
+        (answer,) = await pool.analyze_many([FileToAnalyze("a.py", b"grammars")])
+        print(answer.language)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_a_warm_pool_has_every_grammar_loaded_before_the_first_file() -> None:
+    agent = await asyncio.create_subprocess_exec(sys.executable, "-c", WARM, stdout=asyncio.subprocess.PIPE)
+    said, _ = await agent.communicate()
+    assert int(said) == len(GRAMMARS)
 
 
 PARENT = """
