@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.errors import ArchonError, BackendUnavailable, UsageError
 from core.events.dead_letter import REDRIVEN, DeadLetterInfo, original_headers, read
@@ -22,6 +23,8 @@ from core.safety.redact import redact
 
 MESSAGE_LIMIT = 500
 
+_SENT: Final = b"redriven"
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -36,11 +39,12 @@ class DeadLetter:
         return f"{self.message.topic}/{self.message.partition}/{self.message.offset}"
 
 
-class Purged(NamedTuple):
-    """How many letters of a partition were removed."""
+class Purgeable(NamedTuple):
+    """How many letters of a partition may go: those below the offset `end`."""
 
     where: TopicPartition
     letters: int
+    end: int
 
 
 class DeadLetters:
@@ -121,32 +125,39 @@ class DeadLetters:
             pass
 
     async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncIterator[DeadLetter]:
-        """Send each original to its topic again and mark the letter, so that it cannot be sent twice.
+        """Send each original to its topic again, and mark the letter, so that it cannot be sent twice.
 
-        Gives every letter that went. Raises `UsageError` at one that went before or has no known origin.
+        A mark goes before it too, and says from where on the original is to be looked for: after a crash
+        between the two, a letter that was sent is only marked. Two redrives of a letter at the same time
+        may both send it. Gives every letter that went. Raises `UsageError` at one that went before or has
+        no known origin.
         """
-        redriven = set(await self._redriven())
+        marks = await self._marks()
+        ends: dict[str, bytes] = {}
         async for letter in letters:
             if letter.info is None:
                 raise UsageError(f"{letter.id} does not say which topic it came from")
-            if letter.id in redriven:
+            topic, mark = letter.info.topic, marks.get(letter.id)
+            if mark == _SENT:
                 raise UsageError(f"{letter.id} was redriven already")
-            provenance = ((REDRIVEN + "letter", letter.id.encode()),)
-            headers = (*original_headers(letter.message.headers), *provenance)
-            original = OutgoingMessage(letter.message.key, letter.message.value, headers)
-            await self._send(letter.info.topic, original)
-            mark = OutgoingMessage(letter.id.encode(), b"redriven")
-            await self._send(redriven_topic(letter.message.topic), mark)
-            redriven.add(letter.id)
+            if mark is None or not await self._has_arrived(letter, topic, mark):
+                if topic not in ends:
+                    ends[topic] = await self._ends(topic)
+                await self._mark(letter, ends[topic])
+                provenance = ((REDRIVEN + "letter", letter.id.encode()),)
+                headers = (*original_headers(letter.message.headers), *provenance)
+                await self._send(topic, OutgoingMessage(letter.message.key, letter.message.value, headers))
+            await self._mark(letter, _SENT)
+            marks[letter.id] = _SENT
             yield letter
 
-    async def purge(
-        self, *, before_ms: int | None = None, only_redriven: bool = False, dry_run: bool = False
-    ) -> Sequence[Purged]:
-        """Remove letters for ever, from the oldest of each partition on.
+    async def purgeable(
+        self, *, before_ms: int | None = None, only_redriven: bool = False
+    ) -> Sequence[Purgeable]:
+        """Which letters may go, from the oldest of each partition on.
 
         Stops at the first letter written at or after `before_ms`, or with `only_redriven` at the first
-        that was not redriven. What was removed, or would be, per partition.
+        that was not redriven.
         """
         redriven = await self._redriven() if only_redriven else frozenset()
         ends: dict[TopicPartition, int] = {}
@@ -161,10 +172,12 @@ class DeadLetters:
                 if where not in kept:
                     ends[where] = message.offset + 1
                     counts[where] += 1
-        if not dry_run:
-            for where, end in ends.items():
-                await self._log.delete_before(where, end)
-        return [Purged(where, counts[where]) for where in sorted(ends)]
+        return [Purgeable(where, counts[where], end) for where, end in sorted(ends.items())]
+
+    async def purge(self, chosen: Sequence[Purgeable]) -> None:
+        """Remove exactly these letters for ever; what came since they were chosen stays."""
+        for where, _letters, end in chosen:
+            await self._log.delete_before(where, end)
 
     async def _topics(self) -> Sequence[str]:
         return [name for name in await self._log.topics() if name.endswith(dead_letter_topic(""))]
@@ -174,11 +187,35 @@ class DeadLetters:
         if isinstance(answer, PublishFailure):
             raise BackendUnavailable(f"{topic} refuses the message: {answer.error}")
 
+    async def _mark(self, letter: DeadLetter, value: bytes) -> None:
+        await self._send(redriven_topic(letter.message.topic), OutgoingMessage(letter.id.encode(), value))
+
+    async def _ends(self, topic: str) -> bytes:
+        """Where each partition of `topic` ends now, as a mark."""
+        places = await self._log.lag(self._group, [topic])
+        return json.dumps({place.partition: place.end for place in places}).encode()
+
+    async def _has_arrived(self, letter: DeadLetter, topic: str, mark: bytes) -> bool:
+        """Whether the letter's original stands in `topic`, in what came since `mark` was made."""
+        provenance = (REDRIVEN + "letter", letter.id.encode())
+        starts = {int(partition): end for partition, end in json.loads(mark).items()}
+        async for message in self._log.browse(topic, starts=starts):
+            if provenance in message.headers:
+                return True
+        return False
+
     async def _redriven(self) -> frozenset[str]:
-        """Ids of letters marked as redriven; the marks stand in a topic beside each dead-letter topic."""
-        ids: set[str] = set()
+        """Ids of letters that were sent again."""
+        return frozenset(letter_id for letter_id, mark in (await self._marks()).items() if mark == _SENT)
+
+    async def _marks(self) -> dict[str, bytes]:
+        """The last mark of each letter; they stand in a topic beside each dead-letter topic."""
+        marks: dict[str, bytes] = {}
         for topic in await self._log.topics():
             if topic.endswith(redriven_topic(dead_letter_topic(""))):
                 async for mark in self._log.browse(topic):
-                    ids.add((mark.key or b"").decode("utf-8", "replace"))
-        return frozenset(ids)
+                    value = mark.value or _SENT
+                    marks[(mark.key or b"").decode("utf-8", "replace")] = (
+                        value if value.startswith(b"{") else _SENT
+                    )
+        return marks

@@ -11,7 +11,7 @@ import typer
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_async
-from core.dead_letters import DeadLetter, DeadLetters, Purged
+from core.dead_letters import DeadLetter, DeadLetters, Purgeable
 from core.errors import UsageError
 from core.events.preview import preview
 from core.settings.option import parse_duration
@@ -111,15 +111,14 @@ def purge(
     if sum((everything, redriven, older_than is not None)) != 1:
         raise UsageError("give --all, --redriven or --older-than")
     before_ms = None if older_than is None else _before(older_than)
-    found = run_async(lambda _stop: _purge(loaded, before_ms, redriven, dry_run=True))
+    found = run_async(lambda _stop: _purgeable(loaded, before_ms, redriven))
     count = sum(each.letters for each in found)
     if count and not dry_run:
         if not yes:
             typer.confirm(f"remove {count:,} letters for ever?", abort=True, err=True)
-        found = run_async(lambda _stop: _purge(loaded, before_ms, redriven, dry_run=False))
-        count = sum(each.letters for each in found)
+        run_async(lambda _stop: _purge(loaded, found))
     if as_json:
-        parts = [{"topic": topic, "partition": part, "letters": n} for (topic, part), n in found]
+        parts = [{"topic": topic, "partition": part, "letters": n} for (topic, part), n, _ in found]
         console.print_json({"removed": count, "partitions": parts, "dry_run": dry_run})
         return
     console.out.print(console.line(f"{count:,} letters {'would go' if dry_run else 'removed'}"))
@@ -172,15 +171,19 @@ async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str
         return [letter.id async for letter in dead_letters.redrive_all(letters())]
 
 
-async def _purge(
-    loaded: Loaded, before_ms: int | None, only_redriven: bool, *, dry_run: bool
-) -> Sequence[Purged]:
+async def _purgeable(loaded: Loaded, before_ms: int | None, only_redriven: bool) -> Sequence[Purgeable]:
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        return await DeadLetters(log, loaded.settings.log.group).purge(
-            before_ms=before_ms, only_redriven=only_redriven, dry_run=dry_run
-        )
+        dead_letters = DeadLetters(log, loaded.settings.log.group)
+        return await dead_letters.purgeable(before_ms=before_ms, only_redriven=only_redriven)
+
+
+async def _purge(loaded: Loaded, chosen: Sequence[Purgeable]) -> None:
+    from core.assembly.stores import open_log
+
+    async with open_log(loaded.settings) as log:
+        await DeadLetters(log, loaded.settings.log.group).purge(chosen)
 
 
 def document(letter: DeadLetter) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import BackendUnavailable, ContentMissing, InvalidEvent, UsageError
 from core.events.dead_letter import PREFIX, REDRIVEN
 from core.events.topics import dead_letter_topic
-from core.log.base import EventLog, LogMessage, OutgoingMessage
+from core.log.base import EventLog, LogMessage, OutgoingMessage, Position, PublishFailure
 from core.log.embedded import EmbeddedLog
 from core.log.kafka import KafkaLog
 from tests.servers.kafka import GROUP, Broker
@@ -90,6 +90,41 @@ async def test_a_redriven_letter_is_the_original_again_and_goes_only_once(log: E
     assert len([message async for message in log.browse(topic)]) == 2
 
 
+class Killed(BaseException):
+    """Stands for the end of the process: nothing handles it."""
+
+
+@pytest.mark.parametrize("sends", [0, 1, 2])
+async def test_a_redrive_that_was_killed_goes_on_and_sends_once(
+    log: EventLog, topic: str, sends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = DeadLetters(log, "g")
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    (letter,) = await letters(dead, topic)
+    publish, done = log.publish, 0
+
+    async def killed(topic: str, messages: Sequence[OutgoingMessage]) -> Sequence[Position | PublishFailure]:
+        nonlocal done
+        if done == sends:
+            raise Killed
+        done += 1
+        return await publish(topic, messages)
+
+    with monkeypatch.context() as context:
+        context.setattr(log, "publish", killed)
+        with pytest.raises(Killed):
+            await dead.redrive(letter)
+    assert await letters(dead, topic) == [letter]
+    for _ in range(3):
+        await log.publish(topic, [OutgoingMessage(KEY, b"others came meanwhile")])
+    await DeadLetters(log, "g").redrive(letter)
+    values = [message.value async for message in log.browse(topic)]
+    assert values.count(VALUE) == 2
+    assert await letters(dead, topic) == []
+    with pytest.raises(UsageError, match="already"):
+        await dead.redrive(letter)
+
+
 async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topic: str) -> None:
     dead = DeadLetters(log, "g")
     await log.publish(dead_letter_topic(topic), [OutgoingMessage(b"k", b"not ours")])
@@ -108,11 +143,10 @@ async def test_purging_the_redriven_stops_at_the_first_that_waits(log: EventLog,
     await dead.redrive(third)
     mine = dead_letter_topic(topic)
 
-    def removed(purged: list[tuple[object, int]]) -> int:
-        return sum(count for where, count in purged if getattr(where, "topic", None) == mine)
-
-    assert removed([*await dead.purge(only_redriven=True, dry_run=True)]) == 1
-    assert removed([*await dead.purge(only_redriven=True)]) == 1
+    chosen = [each for each in await dead.purgeable(only_redriven=True) if each.where.topic == mine]
+    assert [each.letters for each in chosen] == [1]
+    assert await log.read(first.message.position) is not None
+    await dead.purge(chosen)
     assert await log.read(first.message.position) is None
     assert await letters(dead, topic) == [second]
 
@@ -122,10 +156,22 @@ async def test_purging_by_age_leaves_the_younger(log: EventLog, topic: str) -> N
     message = await published(log, topic)
     await dead.put(message, InvalidEvent("one"), stage="decode")
     (letter,) = await letters(dead, topic)
-    await dead.purge(before_ms=letter.message.timestamp_ms)
+    await dead.purge(await dead.purgeable(before_ms=letter.message.timestamp_ms))
     assert await letters(dead, topic) == [letter]
-    await dead.purge(before_ms=letter.message.timestamp_ms + 1)
+    await dead.purge(await dead.purgeable(before_ms=letter.message.timestamp_ms + 1))
     assert await letters(dead, topic) == []
+
+
+async def test_a_letter_that_came_after_the_choice_is_not_purged(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g")
+    message = await published(log, topic)
+    await dead.put(message, InvalidEvent("one"), stage="decode")
+    chosen = await dead.purgeable()
+    await dead.put(message, InvalidEvent("two"), stage="decode")
+    await dead.purge(chosen)
+    (letter,) = await letters(dead, topic)
+    assert letter.info is not None
+    assert letter.info.message == "two"
 
 
 @pytest.mark.xdist_group(GROUP)
