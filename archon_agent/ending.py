@@ -13,6 +13,10 @@ from archon_agent.exit_codes import ExitCode, code_of
 from core.errors import ArchonError
 
 
+class Interrupted(Exception):
+    """A signal ended the work. Not a KeyboardInterrupt: typer ends that one without a word."""
+
+
 class OutputClosed(Exception):
     """The reader of stdout went away."""
 
@@ -29,7 +33,7 @@ def finish(app: typer.Typer) -> NoReturn:
         if debug:
             traceback.print_exc()
         code = _tell(str(error), error.hint, code_of(error))
-    except (KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
         code = _tell("interrupted", None, ExitCode.INTERRUPTED)
     except OutputClosed:
         # Python would complain again when it flushes at exit.

@@ -1,4 +1,4 @@
-"""Running coroutines from commands: signals set a stop event, a second one interrupts."""
+"""Running coroutines from commands: signals stop work that has something to finish, and cancel other work."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from archon_agent.ending import Interrupted
+
 T = TypeVar("T")
 
 
 def run_async(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     """Run `work(stop)`; SIGINT and SIGTERM set `stop`, the second of them cancels the work."""
+    return _run(work, patient=True)
 
+
+def run_now(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work()`, which has nothing to finish: the first SIGINT or SIGTERM cancels it."""
+    return _run(lambda _stop: work(), patient=False)
+
+
+def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]], *, patient: bool) -> T:
     async def supervised() -> T:
         stop = asyncio.Event()
         task = asyncio.ensure_future(work(stop))
 
         def on_signal() -> None:
-            if stop.is_set():
+            if stop.is_set() or not patient:
                 task.cancel()
             stop.set()
 
@@ -28,6 +38,6 @@ def run_async(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
         try:
             return await task
         except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+            raise Interrupted from None
 
     return asyncio.run(supervised())

@@ -9,7 +9,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core import units
 from core.errors import UsageError
 from core.settings.operations import CostSettings
@@ -31,7 +31,7 @@ def cost(
 ) -> None:
     """Show what was used here, and what it costs at the configured rates."""
     first = _first_day(since)
-    rows = run_async(lambda _stop: _rows(loaded, by, first, project))
+    rows = run_now(lambda: _rows(loaded, by, first, project))
     rates = loaded.settings.cost
     if as_json:
         console.print_json(document(by, first, rows, rates))

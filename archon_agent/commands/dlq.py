@@ -10,7 +10,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core.dead_letters import DeadLetter, DeadLetters, Purgeable
 from core.errors import UsageError
 from core.events.preview import preview
@@ -30,7 +30,7 @@ Reason = Annotated[
 @with_settings("log", "kafka")
 def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = False) -> None:
     """List the dead letters that were not redriven."""
-    letters = run_async(lambda _stop: _list(loaded, reason))
+    letters = run_now(lambda: _list(loaded, reason))
     if as_json:
         console.print_json(letters)
         return
@@ -46,7 +46,7 @@ def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = Fals
 @with_settings("log", "kafka")
 def show(loaded: Loaded, letter_id: LetterId, as_json: JsonFlag = False) -> None:
     """Show one dead letter: headers, and the payload without file contents."""
-    letter = run_async(lambda _stop: _find(loaded, letter_id))
+    letter = run_now(lambda: _find(loaded, letter_id))
     if as_json:
         console.print_json({**document(letter), "payload": preview(letter.message.value)})
         return
@@ -73,14 +73,14 @@ def redrive(
     """Send letters to the topics they came from; each can be sent only once."""
     if sum((letter_id is not None, reason is not None, everything)) != 1:
         raise UsageError("name one letter, or give --reason or --all")
-    letters = run_async(lambda _stop: _choose(loaded, letter_id, reason))
+    letters = run_now(lambda: _choose(loaded, letter_id, reason))
     lost = [letter["id"] for letter in letters if letter["origin"] is None]
     targets = {letter["id"]: letter["topic"] for letter in letters if letter["origin"] is not None}
     if letter_id and lost:
         raise UsageError(f"{letter_id} does not say which topic it came from")
     if not dry_run and len(targets) > 1 and not yes:
         typer.confirm(f"redrive {len(targets):,} letters?", abort=True, err=True)
-    sent = list(targets) if dry_run else run_async(lambda _stop: _redrive(loaded, letter_id, targets))
+    sent = list(targets) if dry_run else run_now(lambda: _redrive(loaded, letter_id, targets))
     if as_json:
         console.print_json({"redriven": sent, "without_origin": lost, "dry_run": dry_run})
         return
@@ -111,12 +111,12 @@ def purge(
     if sum((everything, redriven, older_than is not None)) != 1:
         raise UsageError("give --all, --redriven or --older-than")
     before_ms = None if older_than is None else _before(older_than)
-    found = run_async(lambda _stop: _purgeable(loaded, before_ms, redriven))
+    found = run_now(lambda: _purgeable(loaded, before_ms, redriven))
     count = sum(each.letters for each in found)
     if count and not dry_run:
         if not yes:
             typer.confirm(f"remove {count:,} letters for ever?", abort=True, err=True)
-        run_async(lambda _stop: _purge(loaded, found))
+        run_now(lambda: _purge(loaded, found))
     if as_json:
         parts = [{"topic": topic, "partition": part, "letters": n} for (topic, part), n, _ in found]
         console.print_json({"removed": count, "partitions": parts, "dry_run": dry_run})

@@ -7,7 +7,7 @@ import typer
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core import units
 from core.settings.model import SECTIONS
 from core.telemetry.health import Report, Result, State
@@ -20,7 +20,7 @@ GLYPHS = {State.OK: "✓", State.DEGRADED: "!", State.FAILED: "✗"}
 @with_settings(*SECTIONS)
 def doctor(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Check everything these settings need; exit 4 where something required does not work."""
-    report = run_async(lambda _stop: _examine(loaded))
+    report = run_now(lambda: _examine(loaded))
     if as_json:
         console.print_json({**report.to_json(), "config_file": _path(loaded)})
     else:

@@ -9,7 +9,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 
 if TYPE_CHECKING:
     from core.history.store import HistoryTotals
@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, help="The history of how files were deli
 @with_settings("kafka", "log", "history")
 def sync(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Join what agents said on the results topic with what was published from here."""
-    taken, totals = run_async(lambda _stop: _sync(loaded))
+    taken, totals = run_now(lambda: _sync(loaded))
     _show(totals, as_json, taken)
 
 
@@ -29,7 +29,7 @@ def sync(loaded: Loaded, as_json: JsonFlag = False) -> None:
 @with_settings("history")
 def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Show how much there is."""
-    _show(run_async(lambda _stop: _totals(loaded)), as_json)
+    _show(run_now(lambda: _totals(loaded)), as_json)
 
 
 async def _sync(loaded: Loaded) -> tuple[int, HistoryTotals]:

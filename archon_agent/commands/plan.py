@@ -9,7 +9,7 @@ from rich.text import Text
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from archon_agent.target import with_target
 from core import units
 from core.events.common import ContentStrategy
@@ -43,7 +43,7 @@ def plan(
     from archon_agent.logs import configure
 
     configure(verbose)
-    document = run_async(lambda _stop: _plan(loaded, target))
+    document = run_now(lambda: _plan(loaded, target))
     if as_json:
         console.print_json(document)
         return

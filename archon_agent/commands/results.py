@@ -8,7 +8,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 
 if TYPE_CHECKING:
     from core.results.records import IndexedFile
@@ -30,7 +30,7 @@ def results(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the records of the local index."""
-    documents, files = run_async(lambda _stop: _load(loaded, as_json, project, language, sort, limit))
+    documents, files = run_now(lambda: _load(loaded, as_json, project, language, sort, limit))
     if as_json:
         console.print_json(documents)
         return

@@ -8,7 +8,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 
 app = typer.Typer(add_completion=False, help="Find words in paths and symbol names.")
 
@@ -23,7 +23,7 @@ def search(
     as_json: JsonFlag = False,
 ) -> None:
     """Find words in paths and symbol names; parts of camelCase and snake_case names count as words."""
-    hits = run_async(lambda _stop: _search(loaded, " ".join(words), project, limit))
+    hits = run_now(lambda: _search(loaded, " ".join(words), project, limit))
     if as_json:
         console.print_json(hits)
         return

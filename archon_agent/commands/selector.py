@@ -10,7 +10,7 @@ import typer
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core import units
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _history(loaded: Loaded) -> tuple[list[Observation], Money]:
     from core.history.training import Money
 
     settings = loaded.settings
-    return run_async(lambda _stop: _joined(loaded)), Money(settings.selector, settings.cost)
+    return run_now(lambda: _joined(loaded)), Money(settings.selector, settings.cost)
 
 
 async def _joined(loaded: Loaded) -> list[Observation]:

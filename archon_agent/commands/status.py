@@ -8,7 +8,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core import units
 from core.fleet import Member
 
@@ -32,7 +32,7 @@ COLUMNS = (
 @with_settings("log", "kafka")
 def status(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Show every agent: what it has, how fast it is, and what it complains about."""
-    members = run_async(lambda _stop: _members(loaded))
+    members = run_now(lambda: _members(loaded))
     if as_json:
         console.print_json([document(member) for member in members])
         return

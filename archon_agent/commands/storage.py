@@ -12,7 +12,7 @@ import typer
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core import units
 from core.errors import ConfigurationError
 
@@ -36,31 +36,31 @@ def storage() -> None:
 @with_settings("storage")
 def setup(loaded: Loaded, dry_run: DryRun = False, yes: Yes = False, as_json: JsonFlag = False) -> None:
     """Create the bucket without public access, encrypted by default, objects expiring by age."""
-    where = run_async(lambda _stop: _with_storage(loaded, _where))
+    where = run_now(lambda: _with_storage(loaded, _where))
     if not dry_run and not yes:
         typer.confirm(f"set up {where}?", abort=True, err=True)
     work = _verified if dry_run else _set_up
-    _report(where, run_async(lambda _stop: _with_storage(loaded, work, loaded)), as_json)
+    _report(where, run_now(lambda: _with_storage(loaded, work, loaded)), as_json)
 
 
 @app.command()
 @with_settings("storage")
 def check(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Whether the bucket can be used, and is as `storage setup` makes it; exit code 1 where it is not."""
-    where = run_async(lambda _stop: _with_storage(loaded, _where))
-    _report(where, run_async(lambda _stop: _with_storage(loaded, _verified, loaded)), as_json)
+    where = run_now(lambda: _with_storage(loaded, _where))
+    _report(where, run_now(lambda: _with_storage(loaded, _verified, loaded)), as_json)
 
 
 @app.command()
 @with_settings("storage", "log", "kafka")
 def gc(loaded: Loaded, dry_run: DryRun = False, yes: Yes = False, as_json: JsonFlag = False) -> None:
     """Remove objects that no event within the retention needs, and what crashed uploads left."""
-    found = run_async(lambda _stop: _with_storage(loaded, _collect, loaded, False))
+    found = run_now(lambda: _with_storage(loaded, _collect, loaded, False))
     if not dry_run:
         if found.garbage and not yes:
             amount = f"{found.garbage:,} objects ({units.size(found.bytes)})"
             typer.confirm(f"remove {amount} for ever?", abort=True, err=True)
-        found = run_async(lambda _stop: _with_storage(loaded, _collect, loaded, True))
+        found = run_now(lambda: _with_storage(loaded, _collect, loaded, True))
     if as_json:
         console.print_json({**asdict(found), "dry_run": dry_run})
         return

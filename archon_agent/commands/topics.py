@@ -8,7 +8,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.options import JsonFlag, Loaded, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_now
 from core.errors import ConfigurationError
 
 app = typer.Typer(add_completion=False, help="Create and check the topics on Kafka.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def setup(
     as_json: JsonFlag = False,
 ) -> None:
     """Create the topics that are missing; those that exist stay as they are, and differences are told."""
-    result = run_async(lambda _stop: _setup(loaded, dry_run))
+    result = run_now(lambda: _setup(loaded, dry_run))
     if as_json:
         console.print_json(result)
         return

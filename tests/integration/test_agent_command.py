@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -326,3 +327,25 @@ def test_kill_9_midway_and_again_gives_the_same_results(agent: Agent, tmp_path: 
     assert [{k: v for k, v in record.items() if k not in volatile} for record in records] == [
         {k: v for k, v in record.items() if k not in volatile} for record in clean.json("results")
     ]
+
+
+def test_the_first_interrupt_ends_a_command_that_has_nothing_to_finish(agent: Agent) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        environment = {
+            **agent.environment,
+            "ARCHON_KAFKA_SERVERS": servers,
+            "ARCHON_KAFKA_REACH_TIMEOUT": "1h",
+        }
+        process = subprocess.Popen(
+            agent.command("dlq", "list", "--json"),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        peer, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        with peer:
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "archon: interrupted\n")
