@@ -6,15 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import ContentChanged
 from core.storage.signing import content_md5, content_sha256
-
-if TYPE_CHECKING:
-    from core.storage.s3 import Connection, S3StorageClient
 
 PART_BYTES: Final = 8 << 20
 PARTS_IN_FLIGHT: Final = 2
@@ -22,13 +19,16 @@ _MOST_PARTS: Final = 10_000
 
 
 class MultipartUpload:
-    """One upload; it is aborted unless every byte arrived and the whole has the expected SHA-256."""
+    """One upload; it is aborted unless every byte arrived and the whole has the expected SHA-256.
 
-    def __init__(self, storage: S3StorageClient, connection: Connection) -> None:
-        self._bucket = storage.bucket
-        self._client = connection.client
-        self._checksums = storage.dialect.checksums
-        self._encrypts = storage.encrypts
+    `client` is aiobotocore's; `checksums` says whether the server verifies SHA-256 rather than MD5.
+    """
+
+    def __init__(self, client: Any, bucket: str, *, checksums: bool, encrypts: bool) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._checksums = checksums
+        self._encrypts = encrypts
 
     async def run(self, key: str, source: BinaryIO, size: int, checksum: str, content_type: str) -> None:
         """Raises `ContentChanged`, else what aiobotocore raises."""

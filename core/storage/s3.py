@@ -158,9 +158,11 @@ class S3StorageClient:
     ) -> None:
         if size > MULTIPART_FROM:
             async with self.translating():
-                await MultipartUpload(self, await self.connect()).run(
-                    key, source, size, checksum, content_type
+                connection = await self.connect()
+                upload = MultipartUpload(
+                    connection.client, self.bucket, checksums=self.dialect.checksums, encrypts=self.encrypts
                 )
+                await upload.run(key, source, size, checksum, content_type)
             return
         content = await asyncio.to_thread(source.read, size + 1)
         if len(content) != size or hashlib.sha256(content).hexdigest() != checksum:
