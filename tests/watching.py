@@ -55,12 +55,12 @@ def delta(requests: list[IndexRequest]) -> tuple[set[str], set[str]]:
 class Running:
     """A watcher that runs; it sleeps until the test lets it go on. `waits` are the times it wanted."""
 
-    service: WatchService
-    rounds: asyncio.Queue[Round]
-    stop: asyncio.Event
+    rounds: asyncio.Queue[Round] = field(default_factory=asyncio.Queue)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
     waits: asyncio.Queue[float] = field(default_factory=asyncio.Queue)
     awake: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
     time: float = 0.0
+    service: WatchService = field(init=False)
 
     async def sleep(self, seconds: float) -> None:
         self.waits.put_nowait(seconds)
@@ -80,17 +80,20 @@ class Running:
 
 @asynccontextmanager
 async def running(configured: Settings, *repositories: Watched) -> AsyncIterator[Running]:
-    rounds: asyncio.Queue[Round] = asyncio.Queue()
-    stop = asyncio.Event()
-    async with watching(configured, repositories, tell=rounds.put_nowait) as service:
-        place = Running(service, rounds, stop)
-        service.watcher._sleep = place.sleep
-        service.watcher._clock = lambda: place.time
-        task = asyncio.create_task(service.run(stop))
+    place = Running()
+    opened = watching(
+        configured,
+        repositories,
+        tell=place.rounds.put_nowait,
+        sleep=place.sleep,
+        clock=lambda: place.time,
+    )
+    async with opened as place.service:
+        task = asyncio.create_task(place.service.run(place.stop))
         try:
             yield place
         finally:
-            stop.set()
+            place.stop.set()
             await asyncio.wait_for(task, 30)
 
 

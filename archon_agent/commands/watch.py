@@ -36,7 +36,9 @@ def watch(
     loaded: Loaded,
     git_url: Annotated[
         str | None,
-        typer.Option("--git-url", help="only this repository; default: those of [[watch.repositories]]"),
+        typer.Option(
+            "--git-url", help="only this repository; default: those of watch.repositories in archon.toml"
+        ),
     ] = None,
     branch: Annotated[
         str | None, typer.Option("--branch", help="its branch; default: the host's default branch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
@@ -29,13 +30,15 @@ from core.telemetry.metrics import Metrics
 from core.watching.model import Round, Watched
 from core.watching.service import WatchService
 from core.watching.state import WatchState
-from core.watching.watcher import Watcher
+from core.watching.watcher import Sleep, Watcher
 
 if TYPE_CHECKING:
     from core.git.fetcher import GitContentFetcher
     from core.log.base import EventLog
 
 Tell = Callable[[Round], None]
+
+_HEADS = "refs/heads/"
 
 
 def watched_repositories(settings: Settings) -> list[Watched]:
@@ -70,7 +73,7 @@ def watched_repository(settings: Settings, entry: WatchedRepository) -> Watched:
     return Watched(
         str(url),
         project_name(entry.project_name, url.name),
-        check_ref_name(entry.branch) if entry.branch is not None else None,
+        check_ref_name(entry.branch.removeprefix(_HEADS)) if entry.branch is not None else None,
         entry.credentials_ref,
         entry.interval or settings.watch.interval,
     )
@@ -85,6 +88,8 @@ async def watching(
     tell: Tell = lambda _round: None,
     listener: Listener = ignore,
     service: bool = True,
+    sleep: Sleep = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[WatchService]:
     """Open everything that watching `repositories` needs.
 
@@ -118,6 +123,8 @@ async def watching(
             grace_s=settings.agent.grace,
             begin=begin,
             tell=told,
+            sleep=sleep,
+            clock=clock,
         )
         watch = WatchService(
             watcher,
@@ -185,7 +192,7 @@ class GitHost:
 
 
 def _ref(watched: Watched) -> str | None:
-    return f"refs/heads/{watched.branch}" if watched.branch is not None else None
+    return f"{_HEADS}{watched.branch}" if watched.branch is not None else None
 
 
 async def _checks(settings: Settings, log: EventLog, stack: AsyncExitStack) -> list[Check]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.errors import ArchonError
+from core.safety.redact import redact
 from core.summary import IngestSummary
 
 
@@ -100,7 +101,7 @@ class Round:
             "previous_commit": self.previous,
             "note": self.note,
             "reason": error.reason if error else None,
-            "error": str(error) if error else None,
+            "error": redact(str(error)) if error else None,
             "hint": error.hint if error else None,
             "ingestion": self.summary.to_json() if self.summary else None,
             "duration_ms": round(self.duration_s * 1000),

@@ -77,7 +77,6 @@ class Watcher:
         sleep: Sleep = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
-        pace: Callable[[float, float], Pace] = Pace,
     ) -> None:
         """`tell` is told of every round, `begin` of one that is about to ingest.
 
@@ -94,13 +93,15 @@ class Watcher:
         self._sleep = sleep
         self._clock = clock
         self._now = now
-        self._pace = pace
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop`; what is in flight then is finished as far as the log has it."""
-        async with asyncio.TaskGroup() as tasks:
-            for place in self.places.values():
-                tasks.create_task(self._watch(place, stop))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for place in self.places.values():
+                    tasks.create_task(self._watch(place, stop))
+        except ExceptionGroup as failed:  # of whom it tells: no round raises
+            raise failed.exceptions[0] from None
 
     async def once(self, stop: asyncio.Event) -> list[Round]:
         """One round of every repository."""
@@ -170,7 +171,7 @@ class Watcher:
                 unexpected = ArchonError(f"unexpected {type(error).__name__}: {error}")
                 done = replace(begun, error=unexpected, commit=place.tip)
         retry_after = self._note(place, done)
-        wait = self._pace(watched.interval_s, self._longest_pause_s).wait(place.failures, retry_after)
+        wait = Pace(watched.interval_s, self._longest_pause_s).wait(place.failures, retry_after)
         done = replace(done, duration_s=self._clock() - started, next_s=wait if again else None)
         self._tell(done)
         return done

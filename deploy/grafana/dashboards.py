@@ -219,6 +219,39 @@ OPERATIONS = Dashboard(
             ),
         ),
         Row(
+            "Watched branches",
+            (
+                Panel(
+                    "Behind",
+                    [Query("max by (project) (archon_watch_behind_seconds)", "{{project}}")],
+                    "s",
+                    help="Time since a branch was first seen ahead of what is ingested.",
+                ),
+                Panel(
+                    "Failures in a row",
+                    [Query("max by (project) (archon_watch_failures_in_a_row) > 0", "{{project}}")],
+                ),
+                Panel(
+                    "Rounds and hooks",
+                    [
+                        Query("sum by (outcome) (rate(archon_watch_rounds_total[5m]))", "{{outcome}}"),
+                        Query("sum by (outcome) (rate(archon_watch_hooks_total[5m]))", "hook {{outcome}}"),
+                    ],
+                    "ops",
+                ),
+                Panel(
+                    "Since the last success",
+                    [
+                        Query(
+                            "time() - max by (project) (archon_watch_last_success_timestamp_seconds)",
+                            "{{project}}",
+                        )
+                    ],
+                    "s",
+                ),
+            ),
+        ),
+        Row(
             "Agents",
             (
                 Panel(

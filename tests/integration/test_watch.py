@@ -13,6 +13,7 @@ import trustme
 
 from core.assembly.publishing import ingestion
 from core.assembly.source import RemoteTarget, Target
+from core.assembly.watching import watching
 from core.errors import AccessDenied, BackendUnavailable
 from core.git.errors import UnknownCommit, UnknownRef
 from core.telemetry.health import State
@@ -285,6 +286,28 @@ async def test_two_watchers_of_one_data_directory_ingest_once(
     assert set(outcomes) <= {Outcome.INGESTED, Outcome.BUSY, Outcome.UNCHANGED}
     requests = await published(configured)
     assert sum(len(request.files) for request in requests) == len(FILES)
+
+
+async def test_so_many_are_ingested_at_once_and_no_more(
+    tmp_path: Path, repository: BareRepository, server: GitHttpServer
+) -> None:
+    repository.commit(FILES)
+    configured = settings(tmp_path / "home", **{"watch.ingestions_at_once": "1"})
+    url = server.url("shop.git")
+    shops = [watched(configured, url, project_name=f"shop {number}") for number in range(4)]
+    told: list[tuple[str, str]] = []
+    opened = watching(
+        configured,
+        shops,
+        begin=lambda begun: told.append(("begin", begun.watched.project)),
+        tell=lambda done: told.append(("end", done.watched.project)),
+        service=False,
+    )
+    async with opened as service:
+        await service.watcher.once(asyncio.Event())
+    assert len(told) == 8
+    for (began, project), (ended, same) in zip(told[::2], told[1::2], strict=True):
+        assert (began, ended, project) == ("begin", "end", same)
 
 
 async def test_a_claimed_project_is_left_to_its_holder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +116,21 @@ def test_a_busy_address_is_said(agent: Agent, server: GitHttpServer) -> None:
     watched(agent, server.url("shop.git"))
     done = agent.run("watch", "--http", f"127.0.0.1:{server.port}")
     assert_one_line(done, 3, "cannot listen on", "--no-http")
+
+
+def test_a_reader_that_goes_away_ends_it(agent: Agent, server: GitHttpServer) -> None:
+    watched(agent, server.url("shop.git"))
+    process = subprocess.Popen(
+        agent.command("watch", "--no-http", "--json", "--interval", "1s"),
+        env=agent.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stderr
+        assert json.loads(process.stdout.readline())["outcome"] == "ingested"
+        process.stdout.close()
+        assert process.stderr.read().splitlines()[-1] == "archon: the reader of the output went away"
+        assert process.wait() == 1

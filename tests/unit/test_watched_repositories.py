@@ -24,6 +24,7 @@ interval = "10s"
 [[watch.repositories]]
 git_url = "git@git.example.com:team/shop.git"
 project_name = "shop over ssh"
+branch = "refs/heads/main"
 """
 
 
@@ -35,7 +36,7 @@ def settings(tmp_path: Path, toml: str) -> Settings:
 def test_entries_become_what_is_watched(tmp_path: Path) -> None:
     assert watched_repositories(settings(tmp_path, TABLE)) == [
         Watched("https://git.example.com/Team/shop.git", "shop", "release/1", "env:SHOP_TOKEN", 10.0),
-        Watched("git@git.example.com:team/shop.git", "shop over ssh", None, None, 300.0),
+        Watched("git@git.example.com:team/shop.git", "shop over ssh", "main", None, 300.0),
     ]
 
 
