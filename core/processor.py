@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 from core.budget import ByteBudget
@@ -28,7 +28,7 @@ from core.events.outcome import (
 from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest, RequestedFile
 from core.events.topics import COMPLETED, FAILED
-from core.fetchers.base import HEAD_BYTES, HELD_LIMIT
+from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, HELD_UNTOLD
 from core.fetchers.resolver import Resolved, Resolver
 from core.intelligence.base import FileToAnalyze
 from core.log.base import EventLog, LogMessage, OutgoingMessage, PublishFailure
@@ -57,6 +57,10 @@ FAILURES_BYTES = 256 << 10
 
 WORD_LIMIT = 100
 """Characters of a language's name; a record repeats it several times."""
+
+
+Item = TypeVar("Item")
+_Answer = tuple[int, FileRecord | ArchonError]
 
 
 class Analyzer(Protocol):
@@ -210,13 +214,12 @@ class RequestProcessor:
         outcome.skipped = len(request.files) - len(wanted)
         records: dict[int, FileRecord] = {}
         failures: dict[int, ArchonError] = {}
-        for group in _groups(wanted, self._held_bytes // 4):
-            async with self._budget.holding(sum(_held(file) for _, file in group)):
-                for index, answer in await self._try_group(request, group, outcome):
-                    if isinstance(answer, ArchonError):
-                        failures[index] = answer
-                    else:
-                        records[index] = answer
+        for group in _groups(wanted, self._held_bytes // 4, _held):
+            for index, answer in await self._try_group(request, group, outcome):
+                if isinstance(answer, ArchonError):
+                    failures[index] = answer
+                else:
+                    records[index] = answer
         outcome.indexed = len(records)
         outcome.failed = len(failures)
         for index, error in failures.items():
@@ -230,7 +233,7 @@ class RequestProcessor:
 
     async def _try_group(
         self, request: IndexRequest, group: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
-    ) -> list[tuple[int, FileRecord | ArchonError]]:
+    ) -> list[_Answer]:
         """As `_make_group`; a fault of ours costs these files, and must not come again with the message."""
         try:
             return await self._make_group(request, group, outcome)
@@ -242,16 +245,46 @@ class RequestProcessor:
 
     async def _make_group(
         self, request: IndexRequest, group: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
-    ) -> list[tuple[int, FileRecord | ArchonError]]:
-        """A record or an error for each of some files of a request, whose contents are held meanwhile."""
-        answers: list[tuple[int, FileRecord | ArchonError]] = []
-        resolved: list[tuple[int, Resolved]] = []
-        found = await self._resolver.resolve(request, [file for _, file in group])
-        for (index, _), answer in zip(group, found, strict=True):
-            if isinstance(answer, Resolved):
-                resolved.append((index, answer))
-            else:
-                answers.append((index, answer.error))
+    ) -> list[_Answer]:
+        """A record or an error for each of some files of a request, whose contents are held meanwhile.
+
+        What the fetchers had to let go of is loaded in parts when it is its turn.
+        """
+        untold = any(file.size_bytes is None for _, file in group)
+        async with self._budget.holding(sum(map(_held, group)) + (HELD_UNTOLD if untold else 0)):
+            found = await self._resolver.resolve(request, [file for _, file in group])
+            answers: list[_Answer] = []
+            resolved: list[tuple[int, Resolved]] = []
+            for (index, _), answer in zip(group, found, strict=True):
+                if isinstance(answer, Resolved):
+                    resolved.append((index, answer))
+                else:
+                    answers.append((index, answer.error))
+            answers += await self._analyze(request, [got for got in resolved if not got[1].let_go], outcome)
+        later = [got for got in resolved if got[1].let_go]
+        del found, resolved
+        for part in _groups(later, HELD_UNTOLD, lambda item: item[1].size):
+            async with self._budget.holding(sum(got.size for _, got in part)):
+                answers += await self._make_later(request, part, outcome)
+        return answers
+
+    async def _make_later(
+        self, request: IndexRequest, part: Sequence[tuple[int, Resolved]], outcome: BatchOutcome
+    ) -> list[_Answer]:
+        answers: list[_Answer] = []
+        loaded: list[tuple[int, Resolved]] = []
+        for index, got in part:
+            assert got.let_go  # noqa: S101 - that is what parts are made of
+            try:
+                loaded.append((index, replace(got, content=await got.let_go.load())))
+            except ArchonError as error:
+                answers.append((index, error))
+        return answers + await self._analyze(request, loaded, outcome)
+
+    async def _analyze(
+        self, request: IndexRequest, resolved: Sequence[tuple[int, Resolved]], outcome: BatchOutcome
+    ) -> list[_Answer]:
+        answers: list[_Answer] = []
         analyses = await self._analyzer.analyze_many([_to_analyze(got) for _, got in resolved])
         now = datetime.now(UTC)
         for (index, got), analysis in zip(resolved, analyses, strict=True):
@@ -378,24 +411,23 @@ def _told(request: IndexRequest, failures: dict[int, ArchonError]) -> tuple[File
     return tuple(told)
 
 
-def _held(file: RequestedFile) -> int:
-    """Bytes that a file's content takes while it is analysed."""
-    size = file.size_bytes or 0
+def _held(item: tuple[int, RequestedFile]) -> int:
+    """Bytes that a file's content takes while it is analysed, as far as the event tells."""
+    size = item[1].size_bytes or 0
     return size if size <= HELD_LIMIT else HEAD_BYTES
 
 
-def _groups(
-    files: Sequence[tuple[int, RequestedFile]], limit: int
-) -> Iterator[list[tuple[int, RequestedFile]]]:
-    """The files in order, in groups of at most `limit` bytes held, or of one file."""
-    group: list[tuple[int, RequestedFile]] = []
+def _groups(items: Sequence[Item], limit: int, size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """The items in order, in groups of at most `limit` bytes held, or of one item."""
+    group: list[Item] = []
     held = 0
-    for index, file in files:
-        if group and held + _held(file) > limit:
+    for item in items:
+        size = size_of(item)
+        if group and held + size > limit:
             yield group
             group, held = [], 0
-        group.append((index, file))
-        held += _held(file)
+        group.append(item)
+        held += size
     if group:
         yield group
 

@@ -130,6 +130,13 @@ class BareRepository:
         """The object id of `path` in `commit`."""
         return self.git("rev-parse", f"{commit}:{path}")
 
+    def content(self, path: str, commit: str = "main") -> bytes:
+        """A file's bytes in `commit`."""
+        return subprocess.run(
+            ["git", "cat-file", "blob", f"{commit}:{path}"],
+            cwd=self.path, env=ENVIRONMENT, check=True, capture_output=True,
+        ).stdout  # fmt: skip
+
     def blobs(self, commit: str = "main") -> dict[str, str]:
         """The object ids of all files of `commit` by path."""
         lines = self.git("-c", "core.quotePath=false", "ls-tree", "-r", commit).splitlines()

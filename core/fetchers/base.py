@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -15,6 +15,22 @@ HELD_LIMIT: Final = 8 << 20
 
 HEAD_BYTES: Final = 1 << 20
 """Bytes of a larger file that are held all the same, for whoever is content with its beginning."""
+
+
+HELD_UNTOLD: Final = 2 << 20
+"""Bytes; of files whose sizes no event tells, a fetcher holds no more at once: the rest is `LetGo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Proven bytes that were not kept, because those of their neighbours were too many.
+
+    `load` gives them again (their first `HEAD_BYTES` where they are over `HELD_LIMIT`), and raises
+    `ArchonError` where they are not to be had any more.
+    """
+
+    size: int
+    load: Callable[[], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +50,9 @@ class StoredFile:
 class Fetched:
     """A file's bytes. `cache_hit` is None where there is no cache.
 
-    `content` is the whole file, or its first `HEAD_BYTES` where it is over `HELD_LIMIT` and `whole` is
-    set. `checksum` is the `sha256:<hex>` that the fetcher has proven; None leaves it to the resolver.
+    `content` is the whole file; its first `HEAD_BYTES` where it is over `HELD_LIMIT` and `whole` is set;
+    empty where it was `let_go`. `checksum` is the `sha256:<hex>` that the fetcher has proven; None leaves
+    it to the resolver.
     `git_blob` is the Git blob it has proven the bytes to come from (LFS content is not its blob's bytes).
     `link_refusal` is the cause for which an object was read by key although the event has a link.
     """
@@ -48,11 +65,13 @@ class Fetched:
     checksum: str | None = None
     git_blob: str | None = None
     link_refusal: str | None = None
+    let_go: LetGo | None = None
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return self.whole.size if self.whole else len(self.content)
+        elsewhere = self.whole or self.let_go
+        return elsewhere.size if elsewhere else len(self.content)
 
 
 class Fetcher(Protocol):

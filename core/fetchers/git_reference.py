@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.cache.counters import CacheStats
 from core.errors import ArchonError
 from core.events.request import Carrier, IndexRequest, RequestedFile
-from core.fetchers.base import Fetched
+from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, HELD_UNTOLD, Fetched, LetGo
 from core.git.source import GitContent, GitSource, Wanted
 from core.progress import Listener, RepositoryFetched, ignore
 
@@ -58,12 +59,13 @@ class GitReferenceFetcher:
             fetcher = await self._ready()
         except ArchonError as error:
             return [error] * len(files)
-        answers = await fetcher.fetch_many(source, wanted)
+        told = sum(size for file in files if (size := file.size_bytes or 0) <= HELD_LIMIT)
+        answers = await fetcher.fetch_many(source, wanted, hold=max(told, HELD_UNTOLD))
         received = sum(answer.wire_bytes for answer in answers if isinstance(answer, GitContent))
         if received:
             took = self._clock() - started
             self._tell(RepositoryFetched(request.project_name, request.correlation_id, received, took))
-        return [_fetched(answer) for answer in answers]
+        return [_fetched(fetcher, source, *each) for each in zip(wanted, answers, strict=True)]
 
     def cache_stats(self) -> dict[str, CacheStats]:
         """The figures of the clone cache as `git`; nothing before the first event that needed it."""
@@ -79,13 +81,23 @@ class GitReferenceFetcher:
             return self._fetcher
 
 
-def _fetched(answer: GitContent | ArchonError) -> Fetched | ArchonError:
+def _fetched(
+    fetcher: GitContentFetcher, source: GitSource, wanted: Wanted, answer: GitContent | ArchonError
+) -> Fetched | ArchonError:
     if isinstance(answer, ArchonError):
         return answer
+    let_go = answer.let_go
     return Fetched(
         answer.content,
         cache_hit=answer.cache_hit,
         attempts=answer.attempts,
         wire_bytes=answer.wire_bytes,
+        checksum=let_go.checksum if let_go else None,
         git_blob=answer.blob,
+        let_go=LetGo(let_go.size, partial(_load, fetcher, source, wanted, answer.blob)) if let_go else None,
     )
+
+
+async def _load(fetcher: GitContentFetcher, source: GitSource, wanted: Wanted, blob: str) -> bytes:
+    content = await fetcher.read_again(source, wanted, blob)
+    return content if len(content) <= HELD_LIMIT else content[:HEAD_BYTES]

@@ -15,7 +15,7 @@ from core.errors import ArchonError, ChecksumMismatch, ContentMissing
 from core.events.intelligence import Delivery
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fallbacks import KEY, LINK, NOT_CONFIGURED, fallback, sources_of
-from core.fetchers.base import Fetched, Fetcher, StoredFile
+from core.fetchers.base import Fetched, Fetcher, LetGo, StoredFile
 from core.progress import FallbackUsed, FileResolved, Listener, ignore
 from core.safety.git_url import authority_of
 from core.safety.path import check_relative_path
@@ -31,8 +31,9 @@ _POLL_S = 1.0
 class Resolved:
     """A file's bytes and their proof. `checksum` is computed from the bytes, `verified` against the event.
 
-    `content` is only the beginning of a file that is too large to hold; `whole` has it then. `fallback`
-    says what stood in for what, if anything did (see `core.fallbacks.fallback`).
+    `content` is only the beginning of a file that is too large to hold; `whole` has it then. It is empty
+    where it was `let_go`. `fallback` says what stood in for what, if anything did (see
+    `core.fallbacks.fallback`).
     """
 
     file: RequestedFile
@@ -43,11 +44,13 @@ class Resolved:
     whole: StoredFile | None = None
     delivery: Delivery | None = None
     fallback: str | None = None
+    let_go: LetGo | None = None
 
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
-        return self.whole.size if self.whole else len(self.content)
+        elsewhere = self.whole or self.let_go
+        return elsewhere.size if elsewhere else len(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +258,16 @@ def _verify(
     elif file.git_blob and not _is_blob(fetched, file.git_blob):
         return ChecksumMismatch(f"{source} does not yield the Git blob {file.git_blob[:12]}")
     verified = bool(file.checksum or file.git_blob)
-    return Resolved(file, fetched.content, source, checksum, verified, fetched.whole, delivery)
+    return Resolved(
+        file,
+        fetched.content,
+        source,
+        checksum,
+        verified,
+        fetched.whole,
+        delivery,
+        let_go=fetched.let_go,
+    )
 
 
 def _digest(digest: hashlib._Hash, fetched: Fetched) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -9,19 +10,23 @@ from core.errors import ArchonError, UnsafeInput
 from core.git.commit_list import CommitFiles
 from core.git.errors import MissingPath, SubmodulePath, SymlinkPath
 from core.git.lfs import Pointer, parse_pointer
-from core.git.source import GitContent, Wanted
+from core.git.source import GitContent, LetGo, Wanted
 from core.safety.display import display
 from core.safety.git_url import is_commit
 from core.safety.path import check_relative_path, to_bytes
 
 
 class Batch:
-    """Collects one answer per wanted file. `hex_length` is that of the repository's object ids."""
+    """Collects one answer per wanted file. `hex_length` is that of the repository's object ids.
 
-    def __init__(self, wanted: Sequence[Wanted], hex_length: int) -> None:
+    At most `hold` bytes of blobs are kept, in the order in which they come.
+    """
+
+    def __init__(self, wanted: Sequence[Wanted], hex_length: int, hold: int | None = None) -> None:
         self.pointers: dict[Pointer, list[int]] = defaultdict(list)
         self._wanted = wanted
         self._hex_length = hex_length
+        self._room = hold
         self._answers: list[GitContent | ArchonError | None] = [None] * len(wanted)
         self._unresolved: list[int] = []
         self._waiting: dict[str, list[int]] = defaultdict(list)
@@ -62,7 +67,8 @@ class Batch:
 
     def accept(self, oid: str, content: bytes, *, cache_hit: bool, wire_bytes: int, attempts: int) -> None:
         """The blob `oid` is here; an LFS pointer waits for its content."""
-        answer = GitContent(content, oid, cache_hit, wire_bytes, attempts)
+        let_go = None if self._has_room(content) else _let_go(content)
+        answer = GitContent(b"" if let_go else content, oid, cache_hit, wire_bytes, attempts, let_go)
         indexes = self._waiting.pop(oid)
         for index in indexes:
             self._answers[index] = answer
@@ -91,6 +97,13 @@ class Batch:
         self._waiting.clear()
         self._unresolved.clear()
 
+    def _has_room(self, content: bytes) -> bool:
+        if self._room is None:
+            return True
+        fits = len(content) <= self._room
+        self._room -= len(content) if fits else 0
+        return fits
+
     def _admit(self, index: int, item: Wanted) -> None:
         try:
             check_relative_path(item.path)
@@ -102,3 +115,7 @@ class Batch:
                 raise UnsafeInput(f"{display(item.blob, 80)} is not an object id of this repository")
         except UnsafeInput as error:
             self._answers[index] = error
+
+
+def _let_go(content: bytes) -> LetGo:
+    return LetGo(len(content), f"sha256:{hashlib.sha256(content).hexdigest()}")

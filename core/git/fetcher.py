@@ -72,9 +72,14 @@ class GitContentFetcher:
             raise answer
         return answer.content
 
-    async def fetch_many(self, source: GitSource, wanted: Sequence[Wanted]) -> list[GitContent | ArchonError]:
-        """One answer per file, in order; a file's error never costs its neighbours."""
-        batch = Batch(wanted, len(source.commit))
+    async def fetch_many(
+        self, source: GitSource, wanted: Sequence[Wanted], *, hold: int | None = None
+    ) -> list[GitContent | ArchonError]:
+        """One answer per file, in order; a file's error never costs its neighbours.
+
+        At most `hold` bytes of content are kept; what is let go of is there for `read_again`.
+        """
+        batch = Batch(wanted, len(source.commit), hold)
         try:
             grant = self._grant(source)
             with ExitStack() as stack:
@@ -84,6 +89,25 @@ class GitContentFetcher:
         except ArchonError as error:
             batch.fail(error)
         return batch.answers
+
+    async def read_again(self, source: GitSource, wanted: Wanted, blob: str) -> bytes:
+        """A file that `fetch_many` let go of, from its clone; from the host, if it was evicted meanwhile.
+
+        Raises the `ArchonError` that says why not.
+        """
+        grant = self._grant(source)
+
+        def read() -> bytes:
+            with self._use(grant, source) as clone:
+                return clone.packs.read(blob)[1]
+
+        try:
+            return await self._in_thread(read)
+        except (KeyError, CorruptPack):
+            (answer,) = await self.fetch_many(source, [Wanted(wanted.path, blob)])
+            if isinstance(answer, ArchonError):
+                raise answer from None
+            return answer.content
 
     async def files(self, source: GitSource) -> CommitFiles:
         """The file list of a commit. Raises the `ArchonError` that says why not."""

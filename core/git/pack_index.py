@@ -22,7 +22,7 @@ from core.git.pack_object import Header, delta_target_size, header_at, inflate
 COMMIT, TREE, BLOB = 1, 2, 3
 HEADER_BYTES: Final = 12
 # Pages of a mapped file that were read stay in our resident set; they are given back this often, in bytes.
-RELEASE_BYTES: Final = 8 << 20
+RELEASE_BYTES: Final = 1 << 20
 # Bases held at once while deltas are resolved. Git's own packs stay far below; a bomb does not.
 PENDING_BYTES: Final = 256 << 20
 _CHECK_OBJECTS: Final = 256

@@ -20,7 +20,7 @@ from core.git.open_pack import OpenPack
 from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, object_id
 
 # Pages of mapped packs that were read are given back this often, in bytes.
-RELEASE_BYTES: Final = 16 << 20
+RELEASE_BYTES: Final = 4 << 20
 # A lookup asks every pack: 500 of them made it 20 times slower.
 MANY_PACKS: Final = 8
 SMALL_PACK_BYTES: Final = 32 << 20

@@ -30,6 +30,7 @@ class GitContent:
     """A file's bytes. `blob` is the id they were verified against, of the pointer for LFS content.
 
     `wire_bytes` is its share of what came over the network, `attempts` counts exchanges with the host.
+    `let_go` is set where more was asked for than may be held: `content` is empty then.
     """
 
     content: bytes
@@ -37,3 +38,12 @@ class GitContent:
     cache_hit: bool
     wire_bytes: int = 0
     attempts: int = 1
+    let_go: LetGo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """What is known of bytes that were read and not kept: their number, and `sha256:<hex>`."""
+
+    size: int
+    checksum: str

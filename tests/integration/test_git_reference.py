@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,14 +24,18 @@ from core.events.codec import decode_request
 from core.events.common import ContentStrategy
 from core.events.request import Carrier, IndexRequest
 from core.events.topics import REQUESTED_V2
+from core.fetchers.base import HELD_LIMIT, HELD_UNTOLD
 from core.fetchers.resolver import git_blob_id
-from core.git.errors import UnknownRef
+from core.git.clone_cache import CloneCache
+from core.git.errors import MissingBlob, UnknownRef
+from core.git.source import GitContent, GitSource, LetGo, Wanted
 from core.planner import PlannedFile
 from core.progress import FallbackUsed, FileResolved, RunEvent
 from core.repository.facts import SkipReason
 from core.settings import Settings, load
 from core.summary import IngestSummary
 from tests.bare_repositories import BareRepository, Content, Link, Submodule, generated_files
+from tests.git_fetching import fetching
 from tests.repositories import git, write
 from tests.servers.git_http import GitHttpServer
 
@@ -374,3 +380,47 @@ async def test_a_fetch_is_counted_where_it_crosses_the_network_and_a_warm_clone_
         else:
             assert (fetches, moved) == (0, 0)
             assert hits - before >= len(FILES)
+
+
+async def test_more_than_may_be_held_is_read_in_turns_and_counted_once(
+    tmp_path: Path, repository: BareRepository, server: GitHttpServer
+) -> None:
+    rng = random.Random(4)
+    files = {f"part{number}.bin": rng.randbytes(HELD_UNTOLD // 3) for number in range(9)}
+    files["large.bin"] = rng.randbytes(HELD_LIMIT + 1)
+    repository.commit(files)
+    configured = settings(tmp_path / "home")
+    await ingest(configured, Target(RemoteTarget(server.url("shop.git"))))
+    run, events = await consume(configured)
+    assert (run.files_processed, run.files_failed) == (len(files), 0)
+    sizes = {event.path: event.bytes for event in events if isinstance(event, FileResolved)}
+    assert sizes == {path: len(content) for path, content in files.items()}
+    for path, record in (await records(configured)).items():
+        assert record.file.checksum == f"sha256:{hashlib.sha256(files[path]).hexdigest()}"
+        assert record.file.size_bytes == len(files[path])
+    cache = CloneCache(configured.clone_cache_dir, 1 << 30, max_object_bytes=1 << 30)
+    cache.open()
+    stats = cache.stats()
+    cache.close()
+    assert (stats.hits, sum(stats.misses.values())) == (0, len(files))
+
+
+async def test_what_was_let_go_of_and_evicted_comes_from_the_host_again(
+    tmp_path: Path, repository: BareRepository, server: GitHttpServer
+) -> None:
+    commit = repository.commit({"a.bin": b"a" * 5000, "b.bin": b"b" * 5000})
+    source = GitSource(server.url("shop.git"), commit)
+    async with fetching(tmp_path / "cache") as parts:
+        first, second = await parts.fetcher.fetch_many(source, [Wanted("a.bin"), Wanted("b.bin")], hold=6000)
+        assert isinstance(first, GitContent)
+        assert isinstance(second, GitContent)
+        assert (first.let_go, second.content) == (None, b"")
+        assert second.let_go == LetGo(5000, f"sha256:{hashlib.sha256(b'b' * 5000).hexdigest()}")
+        asked = server.bytes_sent
+        assert await parts.fetcher.read_again(source, Wanted("b.bin"), second.blob) == b"b" * 5000
+        assert server.bytes_sent == asked
+        parts.cache.clear()
+        assert await parts.fetcher.read_again(source, Wanted("b.bin"), second.blob) == b"b" * 5000
+        assert server.bytes_sent > asked
+        with pytest.raises(MissingBlob):
+            await parts.fetcher.read_again(source, Wanted("b.bin"), "1" * 40)
