@@ -7,6 +7,7 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ SCHEMA = Schema(
                  scope TEXT NOT NULL, path BLOB NOT NULL, checksum TEXT, version TEXT,
                  PRIMARY KEY (scope, path)) WITHOUT ROWID""",
         ),
+        ("CREATE TABLE newest (scope TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID",),
     ),
 )
 
@@ -109,6 +111,19 @@ class SqliteManifest:
         rows = [(self._scope, encoded_path(path)) for path in paths]
         with explaining(self._path, SCHEMA.name), transaction(self._writing):
             self._writing.executemany("DELETE FROM published WHERE scope = ? AND path = ?", rows)
+
+    def newest(self) -> datetime | None:
+        """The time of the newest event that was acknowledged."""
+        with explaining(self._path, SCHEMA.name):
+            row = self._writing.execute("SELECT at FROM newest WHERE scope = ?", (self._scope,)).fetchone()
+        return datetime.fromisoformat(row[0]) if row else None
+
+    def acknowledged(self, at: datetime) -> None:
+        """An event of this time, the newest of this run, is acknowledged."""
+        with explaining(self._path, SCHEMA.name), transaction(self._writing):
+            self._writing.execute(
+                "INSERT OR REPLACE INTO newest VALUES (?, ?)", (self._scope, at.isoformat())
+            )
 
     def close(self) -> None:
         self._reading.close()

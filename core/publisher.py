@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from core.batches import Batch, BatchProcessor, PackedFile
@@ -67,6 +67,14 @@ class Manifest(Protocol):
 
     def forget(self, paths: Sequence[str]) -> None:
         """These deletions are published."""
+        ...
+
+    def newest(self) -> datetime | None:
+        """The time of the newest event that was published before this run."""
+        ...
+
+    def acknowledged(self, at: datetime) -> None:
+        """An event of this time is published."""
         ...
 
 
@@ -128,6 +136,7 @@ class Publisher:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._batches = BatchProcessor(rules.batch_size, 0)
         self._failure: ArchonError | None = None
+        self._newest = (manifest and manifest.newest()) or datetime.min.replace(tzinfo=UTC)
 
     @property
     def correlation_id(self) -> str:
@@ -387,6 +396,7 @@ class Publisher:
         self._observe(batch.files, seconds)
         if self._manifest:
             self._manifest.record([(file.facts, file.checksum) for file in batch.files])
+            self._manifest.acknowledged(self._newest)
         self._tell(BatchPublished(batch_id, len(batch.files), batch.raw_bytes, encoded_bytes, seconds))
         project = self._context.project_name
         for strategy in {file.strategy for file in batch.files}:
@@ -427,6 +437,7 @@ class Publisher:
             return False
         assert self._manifest  # noqa: S101 - paths come from it
         self._manifest.forget(paths)
+        self._manifest.acknowledged(self._newest)
         self._summary.batches += 1
         self._summary.files_deleted += len(paths)
         self._tell(FilesDeleted(len(paths)))
@@ -451,6 +462,11 @@ class Publisher:
             )
         )
 
+    def _moment(self) -> datetime:
+        """Now, or where the clock went back just after the newest event: the newest decides a path."""
+        self._newest = max(utc_now(), self._newest + timedelta(microseconds=1))
+        return self._newest
+
     def _event(
         self, files: Sequence[PackedFile], deleted: Sequence[str], span: Span
     ) -> ModelEventIndexProjectRequestedV2:
@@ -461,7 +477,7 @@ class Publisher:
             event_id=str(uuid.uuid4()),
             event_type=rules.topic,
             correlation_id=self._correlation_id,
-            timestamp=datetime.now(UTC),
+            timestamp=self._moment(),
             source=rules.source,
             metadata=MetadataV2(
                 batch_id=self._batch_ids,
@@ -482,6 +498,11 @@ class Publisher:
                 **self._payload,
             ),
         )
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
 
 
 def in_table_order(choices: Sequence[Choice], failed: ContentStrategy | None = None) -> list[Choice]:

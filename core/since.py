@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from core.manifest import Published, SqliteManifest, is_hidden
 from core.repository.facts import Entry, FileFacts
@@ -43,6 +44,14 @@ class SinceManifest:
     def missing(self) -> Sequence[str]:
         """Paths of the base that are not here any more, in path order."""
         return sorted(path for path in self._base.keys() - self._met if not is_hidden(path, self._hidden))
+
+    def newest(self) -> datetime | None:
+        """As `SqliteManifest.newest`."""
+        return self._inner.newest()
+
+    def acknowledged(self, at: datetime) -> None:
+        """As `SqliteManifest.acknowledged`."""
+        self._inner.acknowledged(at)
 
     def forget(self, paths: Sequence[str]) -> None:
         """As `SqliteManifest.forget`."""

@@ -43,7 +43,7 @@ def parse_list(value: object) -> object:
 
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 StringList = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
 
 

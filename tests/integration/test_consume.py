@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,20 @@ async def test_a_stop_whose_last_commit_fails_is_clean_and_the_events_come_again
             summary = await agent.run(drain=False, stop=stop)
     assert (summary.events, summary.files_processed) == (1, len(FILES))
     assert (await drain(settings)).events == 1
+
+
+async def test_a_clock_that_went_back_does_not_hide_what_changed_since(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = commit(tmp_path / "shop")
+    with monkeypatch.context() as context:
+        context.setattr("core.publisher.utc_now", lambda: datetime.now(UTC) + timedelta(hours=3))
+        await ingest(settings, root)
+    write(root, {"app.py": b"def other():\n    pass\n"})
+    await ingest(settings, root)
+    git(root, "rm", "-q", "pkg/util.py")
+    await ingest(settings, root)
+    assert (await drain(settings)).files_processed == len(FILES) + 1
+    found = await records(settings)
+    assert found.keys() == FILES.keys() - {"pkg/util.py"}
+    assert [symbol["name"] for symbol in found["app.py"]["symbols"]] == ["other"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,13 @@ def test_scopes_do_not_see_each_other(manifest: SqliteManifest, tmp_path: Path) 
     with closing(SqliteManifest(tmp_path / "manifest.sqlite", "log/other")) as other:
         assert other.published([_entry()]) == [None]
         assert other.missing() == []
+
+
+def test_the_newest_event_is_kept_for_the_next_run(manifest: SqliteManifest, tmp_path: Path) -> None:
+    assert manifest.newest() is None
+    for at in (datetime(2026, 1, 5, 0, 0, 0, 7, UTC), datetime(2026, 1, 6, tzinfo=UTC)):
+        manifest.acknowledged(at)
+        with closing(SqliteManifest(tmp_path / "manifest.sqlite", "log/project")) as later:
+            assert later.newest() == at
+    with closing(SqliteManifest(tmp_path / "manifest.sqlite", "log/other")) as other:
+        assert other.newest() is None
