@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from core.errors import BackendUnavailable
+from core.errors import BackendUnavailable, MessageTooLarge
 from core.events.codec import to_json, with_field
 from core.events.common import Source
 from core.events.intelligence import FileIntelligenceHeader
-from core.events.record import FileRecord
+from core.events.record import Analysis, FileRecord
 from core.events.topics import FILE_INTELLIGENCE
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.results.base import BatchResult
@@ -18,7 +18,10 @@ from core.telemetry.trace import trace_headers
 
 
 class TopicSink:
-    """Publishes `FileIntelligenceGenerated` events; a deleted path becomes a tombstone."""
+    """Publishes `FileIntelligenceGenerated` events; a deleted path becomes a tombstone.
+
+    A record that the topic refuses as too large goes without its lists, and says so in `truncated`.
+    """
 
     def __init__(self, log: EventLog, source: Source) -> None:
         self._log = log
@@ -28,18 +31,29 @@ class TopicSink:
         """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not."""
         request = result.request
         headers = trace_headers(request.trace_id, request.span_id, sampled=request.sampled)
-        messages = [
-            OutgoingMessage(
-                record_key(record.identity.project, record.identity.path),
-                with_field(to_json(self._header(record, request.event_id)), "payload", record.to_json()),
-                headers,
-            )
-            for record in result.records
-        ]
+        messages = [self._message(record, request.event_id, headers) for record in result.records]
         messages += [OutgoingMessage(record_key(request.project_name, path), None) for path in result.deleted]
+        large: list[FileRecord] = []
         for answer in await self._log.publish(FILE_INTELLIGENCE, messages):
-            if isinstance(answer, PublishFailure):
-                raise BackendUnavailable(f"{FILE_INTELLIGENCE} refuses a record: {answer.error}")
+            if not isinstance(answer, PublishFailure):
+                continue
+            if not isinstance(answer.error, MessageTooLarge) or answer.index >= len(result.records):
+                raise _refusal(answer)
+            large.append(result.records[answer.index])
+        if large:
+            less = [self._message(_without_lists(record), request.event_id, headers) for record in large]
+            for answer in await self._log.publish(FILE_INTELLIGENCE, less):
+                if isinstance(answer, PublishFailure):
+                    raise _refusal(answer)
+
+    def _message(
+        self, record: FileRecord, causation_id: str, headers: tuple[tuple[str, bytes], ...]
+    ) -> OutgoingMessage:
+        return OutgoingMessage(
+            record_key(record.identity.project, record.identity.path),
+            with_field(to_json(self._header(record, causation_id)), "payload", record.to_json()),
+            headers,
+        )
 
     async def close(self) -> None:
         """Nothing: the log is its owner's."""
@@ -53,6 +67,23 @@ class TopicSink:
             timestamp=datetime.now(UTC),
             source=self._source,
         )
+
+
+def _refusal(answer: PublishFailure) -> BackendUnavailable:
+    return BackendUnavailable(f"{FILE_INTELLIGENCE} refuses a record: {answer.error}")
+
+
+def _without_lists(record: FileRecord) -> FileRecord:
+    """The record without symbols and imports, of which a file's author decides how long they are."""
+    analysis = record.analysis.model()
+    notes = tuple(
+        f"{name}: 0 of {len(items):,}, too large for the results topic"
+        for name, items in (("symbols", analysis.symbols), ("imports", analysis.imports))
+    )
+    less = analysis.model_copy(
+        update={"symbols": (), "imports": (), "truncated": (*analysis.truncated, *notes)}
+    )
+    return FileRecord(record.identity, Analysis.of(less))
 
 
 def record_key(project: str, path: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,18 @@ from core.dead_letters import DeadLetter, DeadLetters
 from core.errors import AnalysisFailed
 from core.events import topics
 from core.events.codec import decode_request
-from core.events.record import Analysis
+from core.events.common import Source
+from core.events.intelligence import FileIdentity
+from core.events.record import Analysis, FileRecord
 from core.intelligence.base import FileToAnalyze
 from core.intelligence.pool import AnalyzerPool
+from core.intelligence.worker import analyze_to_json
 from core.log.base import OutgoingMessage, Position
+from core.log.embedded import EmbeddedLog
+from core.results.base import BatchResult
+from core.results.topic import TopicSink
 from core.settings import Settings, load
-from tests.requests import sha256
+from tests.requests import request_for, sha256
 
 LARGEST = 6 << 20
 
@@ -161,3 +168,34 @@ async def test_a_fault_of_our_own_costs_its_files_and_not_the_agent(
         "ZeroDivisionError; see the agent's log",
     )
     assert "ZeroDivisionError" in caplog.text
+
+
+def record(path: str, content: str) -> FileRecord:
+    identity = FileIdentity(
+        project="shop",
+        path=path,
+        checksum=sha256(content.encode()),
+        checksum_verified=True,
+        size_bytes=len(content),
+        content_source="inline",
+        generated_at=datetime(2026, 1, 5, tzinfo=UTC),
+    )
+    return FileRecord(identity, analyze_to_json(FileToAnalyze(path, content.encode(), "python"), 20.0))
+
+
+async def test_a_record_too_large_for_the_results_topic_goes_without_its_lists(tmp_path: Path) -> None:
+    owner = "C" + "x" * 150
+    source = f"class {owner}:\n" + "".join(f"    def m{n}(self): pass\n" for n in range(300))
+    result = BatchResult(
+        request_for(), [record("large.py", source), record("small.py", "x = 1\n")], ("gone",)
+    )
+    async with EmbeddedLog(tmp_path / "log.sqlite", max_message_bytes=20_000) as log:
+        await TopicSink(log, Source(service="s", instance_id="i")).write(result)
+        sent = [message async for message in log.browse(topics.FILE_INTELLIGENCE)]
+    told = [json.loads(message.value)["payload"] for message in sent if message.value]
+    assert len(sent) - len(told) == 1
+    analyses = {each["path"]: each["analysis"] for each in told}
+    assert analyses["small.py"]["truncated"] == []
+    assert analyses["large.py"]["symbols"] == []
+    assert analyses["large.py"]["truncated"][0] == "symbols: 0 of 301, too large for the results topic"
+    assert analyses["large.py"]["scores"]["quality"]["value"] is not None
