@@ -349,3 +349,14 @@ def test_the_first_interrupt_ends_a_command_that_has_nothing_to_finish(agent: Ag
         with peer:
             out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "archon: interrupted\n")
+
+
+def test_a_closed_stdout_is_no_fault(agent: Agent) -> None:
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *agent.command("results")],
+        env=agent.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "unexpected" not in done.stderr
