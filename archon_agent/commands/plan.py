@@ -151,14 +151,30 @@ def _compare(document: dict[str, Any]) -> None:
         console.say(f"the rules choose: {selector['reason']}")
         return
     rows = [
-        (file["path"], file["rules"], file["strategy"])
+        (
+            file["path"],
+            *(_with_cost(name, file["expected_s"].get(name)) for name in (file["rules"], file["strategy"])),
+        )
         for file in document["files"]
-        if file["rules"] != file["strategy"]
+        if file["rules"] != file["strategy"] and not file["unchanged"]
     ]
-    console.out.print(console.table(("FILE", "RULES", f"MODEL {selector['model']}"), rows))
+    if rows:
+        console.out.print(console.table(("FILE", "RULES", f"MODEL {selector['model']}"), rows))
     seconds, dollars = difference["seconds"], difference["usd"]
-    time = "–" if seconds is None else f"{seconds:+.2f} s"
-    console.out.print(f"{difference['files']:,} files differ: {time}, {dollars:+.6f} $")
+    time = "an unknown time" if seconds is None else _more_or_less(seconds, units.precise(abs(seconds)))
+    money = _more_or_less(dollars, usd(abs(dollars)))
+    console.out.print(
+        f"{difference['files']:,} of {len(document['files']):,} files differ: "
+        f"the model's plan takes {time} and costs {money} than the rules'"
+    )
+
+
+def _with_cost(strategy: str, seconds: float | None) -> str:
+    return strategy if seconds is None else f"{strategy} {units.precise(seconds)}"
+
+
+def _more_or_less(difference: float, amount: str) -> str:
+    return f"{amount} {'less' if difference < 0 else 'more'}"
 
 
 def _show(document: dict[str, Any]) -> None:

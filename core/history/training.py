@@ -276,18 +276,25 @@ def evaluate(
     cut = int(len(history) * (1 - HELD_OUT))
     model = train(history[:cut], money)
     cases = _cases(usable(history[cut:]), money)
-    selectors = {case.key: LearnedSelector(model, case.backends, RuleSelector()) for case in cases}
+    rules = RuleSelector()
+    selectors = {
+        # A clock that stands: a slow machine must not turn the judgement into one of the rules.
+        case.key: LearnedSelector(model, case.backends, rules, clock=lambda: 0.0)
+        for case in cases
+    }
+    asked = [(selectors[case.key], *_question(case)) for case in cases]
     started = clock()
-    chosen = [_choices(case, selectors[case.key]) for case in cases]
+    chosen = [learned.rank(facts, verdicts, None)[0].strategy for learned, facts, verdicts in asked]
     seconds = (clock() - started) / max(1, len(cases))
+    ruled = [rules.rank(facts, verdicts, None)[0].strategy for _, facts, verdicts in asked]
     judged = [
-        (case.costs[ruled], case.costs[learned], min(case.costs.values()))
-        for case, (ruled, learned) in zip(cases, chosen, strict=True)
+        (case.costs[first], case.costs[choice], min(case.costs.values()))
+        for case, first, choice in zip(cases, ruled, chosen, strict=True)
     ]
     parts: dict[str, list[Costs]] = defaultdict(list)
-    for case, (ruled, _), costs in zip(cases, chosen, judged, strict=True):
+    for case, first, costs in zip(cases, ruled, judged, strict=True):
         parts[size_class(case.size)].append(costs)
-        parts[f"that the rules send by {ruled}"].append(costs)
+        parts[f"that the rules send by {first}"].append(costs)
     draw = random.Random(seed)  # noqa: S311 - a bootstrap, not a secret
     return Evaluation(
         _share(judged, draw) if judged else None,
@@ -319,16 +326,12 @@ def _cases(seen: Sequence[Observation], money: Money) -> list[Case]:
     return cases
 
 
-def _choices(case: Case, learned: LearnedSelector) -> tuple[ContentStrategy, ContentStrategy]:
-    """What the rules and the model choose among the strategies that the case knows."""
-    rules = RuleSelector()
+def _question(case: Case) -> tuple[FileFacts, Mapping[ContentStrategy, Feasibility]]:
+    """What a selector is asked for a case: which of the strategies that the case knows."""
     verdicts = {name: Feasibility(True, "") for name in case.costs}
     entry = Entry("case", case.size, None, 0o100644)
     facts = FileFacts(entry, None, case.encoding is None, case.encoding, False, False, False, None)
-    return (
-        rules.rank(facts, verdicts, None)[0].strategy,
-        learned.rank(facts, verdicts, None)[0].strategy,
-    )
+    return facts, verdicts
 
 
 def _share(costs: Sequence[Costs], draw: random.Random) -> Share:

@@ -117,13 +117,15 @@ class LearnedSelector:
         known = dict(ruled)
         order = sorted(known, key=lambda name: known[name].cost_s)
         scores = tuple((name, known[name].cost_s) for name in order)
-        by_rules, best, first = [name for name, _ in ruled], known[order[0]], ruled[0][1]
-        gain = first.cost_s - best.cost_s
-        error = math.hypot(first.error_s, best.error_s)
+        by_rules, best = [name for name, _ in ruled], known[order[0]]
+        agrees = order[0] is by_rules[0]
+        other = known[order[1] if agrees else by_rules[0]]
+        gain = other.cost_s - best.cost_s
+        error = math.hypot(other.error_s, best.error_s)
         confidence = round(0.5 * (1 + math.erf(gain / (error * math.sqrt(2)))) if error else 1.0, 3)
-        if order[0] is by_rules[0]:
+        if agrees:
             return _Ranking(by_rules, scores, confidence, f"model {self.model_id} agrees: {_costs(scores)}")
-        if gain < MARGIN * first.cost_s or gain < CERTAINTY * error:
+        if gain < MARGIN * other.cost_s or gain < CERTAINTY * error:
             why = f"rules, the model's margin is low: {_costs(scores)}"
             return _Ranking(by_rules, scores, confidence, why)
         return _Ranking(order, scores, confidence, f"model {self.model_id}: {_costs(scores)}")

@@ -15,8 +15,9 @@ from core.strategies.base import Feasibility
 class Choice:
     """A strategy to try, and why it and not another.
 
-    `scores` are the expected costs of the feasible strategies in seconds, `confidence` (0 to 1) that of
-    the choice; only a learned selector has them. `instead_of` is the user's choice that cannot carry it.
+    `scores` are the expected costs of the feasible strategies in seconds; `confidence` (0 to 1) is that
+    the cheapest is cheaper than what the rules choose, or than the next where they choose it. Only a
+    learned selector has them. `instead_of` is the user's choice that cannot carry the file.
     """
 
     strategy: ContentStrategy

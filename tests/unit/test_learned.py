@@ -62,6 +62,15 @@ def test_the_cheapest_is_chosen_and_says_why() -> None:
     assert [choice.strategy for choice in others] == [INLINE, GIT]
 
 
+def test_agreeing_with_the_rules_it_is_as_sure_as_the_next_is_dearer() -> None:
+    made = model(inline=leaf(0.01), storage=leaf(0.1), git=leaf(0.2))
+    first = selector(made).rank(facts(), ALL, None)[0]
+    assert (first.strategy, first.confidence) == (INLINE, 1.0)
+    assert "agrees" in first.why
+    close = model(inline=leaf(0.1, error_s=0.1), storage=leaf(0.101, error_s=0.1), git=leaf(0.2))
+    assert (selector(close).rank(facts(), ALL, None)[0].confidence or 0) < 0.6
+
+
 def test_only_feasible_strategies_are_ranked() -> None:
     verdicts = {**ALL, OBJECT: Feasibility(False, "down")}
     assert [choice.strategy for choice in selector(CHEAP_STORAGE).rank(facts(), verdicts, None)] == [
