@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from core import units
@@ -98,12 +97,13 @@ class LearnedSelector:
         if facts.entry.unread:
             return _by_rules(ruled, "the file's size and encoding are not known")
         features = features_of(facts.size, facts.encoding)
+        log2_size, kind = features[0], features[1:]
         expected: list[tuple[ContentStrategy, Expected]] = []
         for choice in ruled:
             tree = self._trees.get(choice.strategy)
             if tree is None:
                 return _by_rules(ruled, f"{self._few} of {choice.strategy} at this backend")
-            if not tree.knows(features):
+            if not tree.knows(log2_size, kind):
                 return _by_rules(ruled, f"no file of this size and kind was seen by {choice.strategy} yet")
             expected.append((choice.strategy, expect(tree.root, features)))
         key = tuple(expected)
@@ -149,7 +149,7 @@ class LearnedSelector:
 
 
 def _by_rules(ruled: Sequence[Choice], why: str) -> list[Choice]:
-    return [replace(choice, why=f"{choice.why}; rules: {why}") for choice in ruled]
+    return [choice._replace(why=f"{choice.why}; rules: {why}") for choice in ruled]
 
 
 def _costs(scores: Sequence[tuple[ContentStrategy, float]]) -> str:

@@ -111,16 +111,16 @@ Node = tuple[int, float, Any, Any] | Expected
 
 
 class Compiled(NamedTuple):
-    """A tree, with the features of the files that it was learned from."""
+    """A tree, and the files it knows: of a kind it was learned from, of half to twice the size of one."""
 
-    smallest: float
-    largest: float
+    least: float
+    most: float
     kinds: frozenset[tuple[float, ...]]
     root: Node
 
-    def knows(self, features: tuple[float, ...]) -> bool:
-        """Whether it was learned from files like this: of its kind, of half to twice its size."""
-        return self.smallest - 1 <= features[0] <= self.largest + 1 and features[1:] in self.kinds
+    def knows(self, log2_size: float, kind: tuple[float, ...]) -> bool:
+        """Whether it was learned from files like this; `kind` are the features after the first."""
+        return self.least <= log2_size <= self.most and kind in self.kinds
 
 
 _FLAGS: Final[Mapping[Kind, tuple[float, ...]]] = {
@@ -134,8 +134,8 @@ def compiled(model: Model) -> Mapping[str, Compiled]:
     """The trees by their key, in the form that `expect` walks. Raises `ConfigurationError` where too deep."""
     return {
         key: Compiled(
-            math.log2(tree.smallest + 1),
-            math.log2(tree.largest + 1),
+            math.log2(tree.smallest + 1) - 1,
+            math.log2(tree.largest + 1) + 1,
             frozenset(_FLAGS[kind] for kind in tree.kinds),
             _compiled(tree.root, model.trained.failure_cost_s, 0),
         )

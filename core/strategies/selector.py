@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.events.common import ContentStrategy
 from core.repository.facts import FileFacts
 from core.strategies.base import Feasibility
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A strategy to try, and why it and not another.
 
     `scores` are the expected costs of the feasible strategies in seconds; `confidence` (0 to 1) is that
