@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,6 +115,40 @@ class _Counters:
         rate = self.files / max(0.001, time.monotonic() - self.started)
         moved = f" · {size(self.bytes)}" if self.bytes else ""
         return f"{self.files:,} files{moved} · {rate:,.0f}/s"
+
+
+@contextmanager
+def bar() -> Iterator[Callable[..., None]]:
+    """`show(name, done, total, detail="")` draws a bar per name on a terminal, else a line now and then."""
+    if not err.is_terminal:
+        yield _PlainBar()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[title]}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as live:
+        tasks: dict[str, Any] = {}
+
+        def show(name: str, done: int, total: int | None, detail: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = live.add_task("", title=name, detail=detail)
+            live.update(tasks[name], completed=done, total=total, detail=detail)
+
+        yield show
+
+
+class _PlainBar:
+    def __init__(self) -> None:
+        self._next = time.monotonic() + PLAIN_EVERY_S
+
+    def __call__(self, name: str, done: int, total: int | None, detail: str = "") -> None:
+        if time.monotonic() >= self._next:
+            self._next += PLAIN_EVERY_S
+            say(f"{name}: {done:,}{'' if total is None else f' of {total:,}'} {detail}".rstrip())
 
 
 class _PlainProgress:

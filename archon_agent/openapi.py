@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from archon_agent.http.warming import WarmedEventReport, WarmedRepositoriesReport, WarmRepositories
 from core import __version__
 from core.events.agent import AgentStatus
 from core.events.common import Wire
@@ -39,24 +40,6 @@ class Problem(Wire):
     """Why a request was refused."""
 
     error: str
-
-
-class WarmedReport(Wire):
-    """A file that was fetched ahead: its bytes, or why it could not be."""
-
-    path: str
-    bytes: int
-    reason: str | None = None
-    message: str | None = None
-
-
-class WarmReport(Wire):
-    """What warming the caches did."""
-
-    files: int
-    bytes: int
-    failed: int
-    results: tuple[WarmedReport, ...]
 
 
 class CacheReport(Wire):
@@ -105,12 +88,16 @@ _MODELS: tuple[type[BaseModel], ...] = (
     ModelEventIndexProjectRequestedV2,
     Problem,
     PushHook,
-    WarmReport,
+    WarmRepositories,
+    WarmedEventReport,
+    WarmedRepositoriesReport,
 )
 
 # Path -> (method, summary, request model, answers: status -> (model or media type, what it means)).
-_Answers = dict[int, tuple[type[BaseModel] | str, str]]
-ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Answers]] = {
+# Several models are alternatives.
+_Model = type[BaseModel] | tuple[type[BaseModel], ...]
+_Answers = dict[int, tuple[_Model | str, str]]
+ROUTES: dict[str, tuple[str, str, _Model | None, _Answers]] = {
     "/health": (
         "get",
         "Whether the process is alive.",
@@ -128,9 +115,9 @@ ROUTES: dict[str, tuple[str, str, type[BaseModel] | None, _Answers]] = {
     "/api/cache": ("get", "The caches by name.", None, {200: (CacheReport, "figures by cache")}),
     "/api/cache/warm": (
         "post",
-        "Fetch the files of a request event ahead of it, so that the caches hold them.",
-        ModelEventIndexProjectRequestedV2,
-        {200: (WarmReport, "what was fetched")},
+        "Fetch the files of a request event, or of whole repositories, ahead of need.",
+        (ModelEventIndexProjectRequestedV2, WarmRepositories),
+        {200: ((WarmedEventReport, WarmedRepositoriesReport), "what was fetched, and what was not")},
     ),
     "/api/bridge/generate-intelligence": (
         "post",
@@ -189,7 +176,7 @@ def _signatures() -> list[str]:
     return [name for names in SIGNED.values() for name in names]
 
 
-def _operation(path: str, summary: str, body: type[BaseModel] | None, answers: _Answers) -> dict[str, Any]:
+def _operation(path: str, summary: str, body: _Model | None, answers: _Answers) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": summary}
     if body:
         signed: list[dict[str, list[str]]] = [{name: []} for name in SIGNED.get(path, ())]
@@ -203,10 +190,12 @@ def _operation(path: str, summary: str, body: type[BaseModel] | None, answers: _
     return operation
 
 
-def _content(model: type[BaseModel] | str, *, by_name: bool = False) -> dict[str, Any]:
+def _content(model: _Model | str, *, by_name: bool = False) -> dict[str, Any]:
     if isinstance(model, str):
         return {model: {"schema": {"type": "string"}}}
-    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{model.__name__}"}
+    models = model if isinstance(model, tuple) else (model,)
+    references = [{"$ref": f"#/components/schemas/{each.__name__}"} for each in models]
+    schema: dict[str, Any] = {"oneOf": references} if len(references) > 1 else references[0]
     if by_name:
         schema = {"type": "object", "additionalProperties": schema}
     return {"application/json": {"schema": schema}}

@@ -43,7 +43,7 @@ _GIT_REF = Annotated[
         "--git-ref", help="branch, tag or commit there; default: its default branch", rich_help_panel=_PANEL
     ),
 ]
-_CREDENTIALS_REF = Annotated[
+CredentialsRef = Annotated[
     str | None,
     typer.Option(
         "--git-credentials-ref",
@@ -51,7 +51,7 @@ _CREDENTIALS_REF = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-_CREDENTIALS_PATH = Annotated[
+CredentialsPath = Annotated[
     Path | None,
     typer.Option(
         "--git-credentials-path", help="a file (mode 0600) with a token or SSH key", rich_help_panel=_PANEL
@@ -71,8 +71,8 @@ _PARAMETERS: dict[str, tuple[Any, Any]] = {
     "since": (_SINCE, None),
     "git_url": (_GIT_URL, None),
     "git_ref": (_GIT_REF, None),
-    "git_credentials_ref": (_CREDENTIALS_REF, None),
-    "git_credentials_path": (_CREDENTIALS_PATH, None),
+    "git_credentials_ref": (CredentialsRef, None),
+    "git_credentials_path": (CredentialsPath, None),
     "checksums": (_CHECKSUMS, False),
 }
 

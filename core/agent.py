@@ -18,6 +18,7 @@ from core.log.lag import LagWindow
 from core.settings.operations import HealthSettings
 from core.telemetry.health import Check, HealthMonitor, Report, alive
 from core.telemetry.metrics import Metrics
+from core.warming import Warmer
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Agent:
         log: EventLog,
         consumer: Consumer,
         bridge: BridgeIntelligenceGenerator,
+        warmer: Warmer,
         tally: Tally,
         metrics: Metrics,
         *,
@@ -54,6 +56,7 @@ class Agent:
         self._log = log
         self._consumer = consumer
         self.bridge = bridge
+        self.warmer = warmer
         self._tally = tally
         self.metrics = metrics
         self._group = group
@@ -148,4 +151,8 @@ def _figures(stats: CacheStats) -> CacheFigures:
         misses=sum(stats.misses.values()),
         bytes=stats.bytes,
         max_bytes=stats.max_bytes,
+        entries=stats.entries,
+        evictions=stats.evictions,
+        corruptions=stats.corruptions,
+        causes=stats.misses,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -25,18 +24,8 @@ from core.safety.redact import redact
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class WarmedFile:
-    """What fetching a file into the caches yielded: its bytes, or the reason and message of its failure."""
-
-    path: str
-    bytes: int = 0
-    reason: str | None = None
-    message: str | None = None
-
-
 class BridgeIntelligenceGenerator:
-    """Answers `BridgeIntelligenceRequest`s, and fetches files ahead of their event."""
+    """Answers `BridgeIntelligenceRequest`s."""
 
     def __init__(
         self,
@@ -64,17 +53,6 @@ class BridgeIntelligenceGenerator:
             )
         logger.info("intelligence of %s from %s", display(record.path), record.content_source)
         return BridgeIntelligenceResponse(success=True, intelligence=record)
-
-    async def warm(self, request: IndexRequest) -> list[WarmedFile]:
-        """Fetch and verify every file of `request` as the consumer would, so that caches hold it."""
-        return [
-            WarmedFile(answer.file.relative_path, answer.size)
-            if isinstance(answer, Resolved)
-            else WarmedFile(
-                answer.file.relative_path, reason=answer.error.reason, message=redact(str(answer.error))
-            )
-            for answer in await self._resolver.resolve(request, request.files)
-        ]
 
     async def _record(self, request: BridgeIntelligenceRequest) -> FileIntelligence:
         asked = _as_index_request(request, self._now())

@@ -49,6 +49,15 @@ def disk_of(directory: Path) -> Disk:
     return Disk(usage.free, usage.total)
 
 
+def cache_directories(settings: Settings) -> dict[str, Path]:
+    """The directories of caches by name; one below the common `cache` directory is left out."""
+    common = settings.cache_dir
+    own = {"content cache": settings.content_cache_dir, "clone cache": settings.clone_cache_dir}
+    return {"cache": common} | {
+        name: directory for name, directory in own.items() if not directory.is_relative_to(common)
+    }
+
+
 def log_check(opened: OpenLog, topics: Sequence[str], *, makes_topics: bool) -> Check:
     """The log answers, and has the request topics; where it `makes_topics` itself they may be missing."""
 
@@ -164,17 +173,34 @@ def breaker_check(tripped: Callable[[], Sequence[object]]) -> Check:
     return Check("circuit breakers", probe, required=False)
 
 
-def caches_check(troubles: Callable[[], Mapping[str, str | None]]) -> Check:
-    """Caches keep what is fetched; `troubles` says of each, by name, why it does not at present."""
+class CacheFigures(Protocol):
+    """What a cache holds, and how often it was of use."""
+
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def hit_rate(self) -> float | None: ...
+
+
+def caches_check(
+    read: Callable[[], Mapping[str, CacheFigures]], trouble: Callable[[], str | None] = lambda: None
+) -> Check:
+    """Caches, read by type, keep what is fetched; `trouble` says why the object cache does not at present."""
 
     async def probe() -> Finding:
-        found = {name: trouble for name, trouble in troubles().items() if trouble}
-        if found:
-            told = "; ".join(f"{name}: {trouble}" for name, trouble in found.items())
-            return Finding(f"contents are served without being kept: {told}", State.DEGRADED, HOME_HINT)
-        return Finding("contents are kept")
+        if why := trouble():
+            return Finding(f"contents are served without being kept: {why}", State.DEGRADED, HOME_HINT)
+        figures = await asyncio.to_thread(read)
+        return Finding("; ".join(_told(name, each) for name, each in figures.items()) or "none is open")
 
     return Check("caches", probe, required=False)
+
+
+def _told(name: str, figures: CacheFigures) -> str:
+    rate = "" if figures.hit_rate is None else f", {figures.hit_rate:.0%} hits"
+    return f"{name} {units.size(figures.bytes)} of {units.size(figures.max_bytes)}{rate}"
 
 
 class Loop(Protocol):
@@ -213,7 +239,10 @@ def dependency_checks(settings: Settings, log: OpenLog, pool: Check, storage: St
     return [
         log_check(log, settings.log.topics, makes_topics=makes_topics),
         disk_check("data disk", settings.data_dir, health.min_free, required=True),
-        disk_check("cache disk", settings.cache_dir, health.min_free, required=False),
+        *(
+            disk_check(f"{name} disk", directory, health.min_free, required=False)
+            for name, directory in cache_directories(settings).items()
+        ),
         pool,
         *([storage_check(storage)] if storage else []),
         git_check(settings.git.known_addresses()),

@@ -8,14 +8,15 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from archon_agent.http.answers import Handlers, Refused, answer, first_line, read_body, state_handlers
+from archon_agent.http.warming import warm
 from core.agent import Agent
 from core.errors import InvalidEvent
-from core.events.codec import decode_request, from_json, to_json
+from core.events.codec import from_json, to_json
 from core.events.intelligence import BridgeIntelligenceRequest
 
 
 def agent_handlers(agent: Agent, *, requests_at_once: int = 8) -> Handlers:
-    """The handlers over `agent`, by path; `requests_at_once` bounds those for intelligence and warming."""
+    """The handlers over `agent`, by path; `requests_at_once` bounds those for intelligence and for events."""
     api = _Api(agent, asyncio.Semaphore(requests_at_once))
     return {
         **state_handlers(agent),
@@ -51,26 +52,4 @@ class _Api:
             )
 
     async def warm(self, request: web.Request) -> web.Response:
-        body = await read_body(request)
-        try:
-            asked = decode_request(body)
-        except InvalidEvent as error:
-            raise Refused(400, first_line(error)) from None
-        async with self._turns:
-            results = await self._agent.bridge.warm(asked)
-        return answer(
-            {
-                "files": len(results),
-                "bytes": sum(result.bytes for result in results),
-                "failed": sum(result.reason is not None for result in results),
-                "results": [
-                    {
-                        "path": result.path,
-                        "bytes": result.bytes,
-                        "reason": result.reason,
-                        "message": result.message,
-                    }
-                    for result in results
-                ],
-            }
-        )
+        return answer(await warm(self._agent, await read_body(request), self._turns))

@@ -14,6 +14,9 @@ from core.errors import ConfigurationError
 from core.settings.http import HttpSettings
 from core.settings.secret import read_secret
 
+GRACE_S = 5.0
+"""How long requests may go on when the server ends."""
+
 
 @asynccontextmanager
 async def serving(handlers: Handlers, settings: HttpSettings) -> AsyncIterator[str | None]:
@@ -24,7 +27,7 @@ async def serving(handlers: Handlers, settings: HttpSettings) -> AsyncIterator[s
     host, port = settings.host_and_port
     token = read_secret(settings.token) if settings.token else None
     app = make_app(handlers, settings, token=token, on_loopback=is_loopback(host))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

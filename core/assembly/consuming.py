@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from core.assembly.parts import charging, new_breakers, retry_policy, storage_to
 from core.assembly.source import open_git
 from core.assembly.stores import (
     event_source,
-    open_caches,
+    open_content_cache,
     open_cost_history,
     open_history,
     open_index,
@@ -25,10 +25,18 @@ from core.assembly.stores import (
 )
 from core.bridge import BridgeIntelligenceGenerator
 from core.cache.counted import CountedCache
-from core.checks import breaker_check, caches_check, dependency_checks, disk_of, pool_check
+from core.cache.counters import CacheStats
+from core.checks import (
+    breaker_check,
+    cache_directories,
+    caches_check,
+    dependency_checks,
+    disk_of,
+    pool_check,
+)
 from core.consumer import Consumer, Limits
 from core.dead_letters import DeadLetters
-from core.errors import BackendUnavailable
+from core.errors import ArchonError, BackendUnavailable
 from core.events.topics import COMPLETED, FAILED, FILE_INTELLIGENCE, dead_letter_topic
 from core.fetchers.base import Fetcher
 from core.fetchers.git_reference import GitReferenceFetcher
@@ -37,6 +45,7 @@ from core.fetchers.local_path import LocalPathFetcher
 from core.fetchers.object_storage import ObjectStorageFetcher
 from core.fetchers.resolver import Resolver
 from core.fleet import Tally
+from core.git.source import WarmLimits
 from core.history.costs import recording
 from core.history.observing import ConsumeObserver, observing
 from core.intelligence.pool import AnalyzerPool
@@ -51,6 +60,7 @@ from core.storage.local import LocalStorageClient
 from core.telemetry.cost_meter import CostMeter
 from core.telemetry.metrics import Metrics
 from core.telemetry.span_export import exporting_spans
+from core.warming import Warmer
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +79,8 @@ async def consuming(
         source = event_source()
         tally = Tally(source, settings.log.group)
         metrics = Metrics(CollectorRegistry(), per_project=settings.telemetry.per_project)
-        for name, directory in (("data", settings.data_dir), ("cache", settings.cache_dir)):
-            metrics.watch_disk(name, partial(disk_of, directory))
+        for name, directory in {"data": settings.data_dir, **cache_directories(settings)}.items():
+            metrics.watch_disk(name.replace(" ", "_"), partial(disk_of, directory))
         meter = CostMeter("consume")
         spans = await stack.enter_async_context(exporting_spans(settings.telemetry, "archon-agent"))
         listener = tell_all(listener, tally, metrics, meter, spans)
@@ -87,15 +97,17 @@ async def consuming(
         )
         history = await stack.enter_async_context(open_cost_history(settings))
         await stack.enter_async_context(recording(meter, history, charging(metrics, settings)))
-        caches = await asyncio.to_thread(_caches_that_open, settings)
+        cache = await asyncio.to_thread(content_cache_that_opens, settings)
         git = GitReferenceFetcher(partial(open_git, settings), listener)
         resolver = Resolver(
-            consuming_fetchers(settings, caches, git, listener),
+            consuming_fetchers(settings, cache, git, listener),
             listener,
             breakers=new_breakers(settings, "consumer", listener),
             patience_s=agent.file_deadline,
         )
         stack.push_async_callback(resolver.close)
+        if settings.clone_cache_dir.is_dir():
+            await _open_clones(git)
         sinks: list[ResultSink] = []
         if agent.index:
             sinks.append(await stack.enter_async_context(open_index(settings)))
@@ -121,37 +133,51 @@ async def consuming(
             limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
         )
         storage = await storage_to_check(settings, stack)
+        limits = WarmLimits(max_bytes=settings.git.max_fetch_bytes, deadline_s=settings.http.warm_deadline)
         pool = pool_check(analyzer, busy=lambda: consumer.in_flight[0] > 0)
+
+        def caches() -> dict[str, CacheStats]:
+            return ({"object": cache.stats()} if cache else {}) | git.cache_stats()
+
         yield Agent(
             log,
             consumer,
             BridgeIntelligenceGenerator(resolver, analyzer),
+            Warmer(resolver, git, limits),
             tally,
             metrics,
             group=settings.log.group,
             topics=settings.log.topics,
-            caches=lambda: {name: cache.stats() for name, cache in caches.items()} | git.cache_stats(),
+            caches=caches,
             checks=[
                 *dependency_checks(settings, lambda: nullcontext(log), pool, storage),
                 breaker_check(lambda: resolver.breakers.tripped),
-                caches_check(lambda: {name: cache.trouble for name, cache in caches.items()}),
+                caches_check(caches, lambda: cache.trouble if cache else None),
             ],
             health=settings.health,
         )
 
 
-def _caches_that_open(settings: Settings) -> dict[str, CountedCache]:
-    """As `open_caches`; without caches the agent only works slower."""
+def content_cache_that_opens(settings: Settings) -> CountedCache | None:
+    """As `open_content_cache`; without a cache the agent only works slower."""
     try:
-        return open_caches(settings)
+        return open_content_cache(settings)
     except BackendUnavailable as error:
         logger.warning("contents are not cached: %s", error)
-        return {}
+        return None
+
+
+async def _open_clones(git: GitReferenceFetcher) -> None:
+    """Open the clone cache of earlier runs, so that its figures are told before the first event needs it."""
+    try:
+        await git.open()
+    except ArchonError as error:
+        logger.warning("the clone cache is not open yet: %s", error)
 
 
 def consuming_fetchers(
     settings: Settings,
-    caches: Mapping[str, CountedCache],
+    cache: CountedCache | None,
     git: GitReferenceFetcher,
     listener: Listener = ignore,
 ) -> list[Fetcher]:
@@ -163,7 +189,7 @@ def consuming_fetchers(
     return [
         InlineFetcher(),
         LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
-        _object_storage_fetcher(settings, caches.get("object"), listener),
+        _object_storage_fetcher(settings, cache, listener),
         git,
     ]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection
+from typing import Final
 
+from core.cache.base import Cache
 from core.cache.counted import CountedCache
 from core.cache.disk import DiskCache
 from core.events.common import Source
@@ -16,6 +19,8 @@ from core.results.index import ResultsIndex
 from core.settings import Settings
 from core.storage.base import ContentStorageClient
 from core.storage.factory import new_storage
+
+CACHE_KINDS: Final = ("object", "git")
 
 
 def event_source(service: str = "archon-agent") -> Source:
@@ -54,13 +59,31 @@ def open_storage(settings: Settings) -> ContentStorageClient | None:
     return new_storage(settings.storage, settings.objects_dir)
 
 
-def open_caches(settings: Settings) -> dict[str, CountedCache]:
-    """Every cache that is turned on, opened, by its type. Blocks; raises as `open_content_cache`."""
-    content = open_content_cache(settings)
-    return {"object": content} if content else {}
+def open_caches(
+    settings: Settings, kinds: Collection[str] = CACHE_KINDS, *, scan: bool = True
+) -> dict[str, Cache]:
+    """The caches of these `kinds` that are turned on, opened; `scan` as `DiskCache.open`. Blocks.
+
+    Raises as `open_content_cache`.
+    """
+    caches: dict[str, Cache] = {}
+    if "object" in kinds and (content := open_content_cache(settings, scan=scan)):
+        caches["object"] = content
+    if "git" in kinds:
+        from core.git.factory import new_clone_cache  # dulwich costs 60 ms to import
+
+        clones = new_clone_cache(settings.git, settings.clone_cache_dir)
+        try:
+            clones.open(scan=scan)
+        except BaseException:
+            for opened in caches.values():
+                opened.close()
+            raise
+        caches["git"] = clones
+    return caches
 
 
-def open_content_cache(settings: Settings) -> CountedCache | None:
+def open_content_cache(settings: Settings, *, scan: bool = True) -> CountedCache | None:
     """The cache of fetched contents, opened; None where it is turned off. Blocks.
 
     Raises `BackendUnavailable` or `ConfigurationError` where the directory cannot be used.
@@ -68,5 +91,5 @@ def open_content_cache(settings: Settings) -> CountedCache | None:
     if not settings.cache.max_bytes:
         return None
     cache = CountedCache(DiskCache(settings.content_cache_dir, settings.cache.max_bytes))
-    cache.open()
+    cache.open(scan=scan)
     return cache

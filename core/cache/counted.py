@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from core.cache.base import Checkup, Listed, Order, Tell, quiet
 from core.cache.counters import CacheStats, Counters
-from core.cache.disk import Cached, Checkup, DiskCache, Miss, Writer
-from core.cache.index import Listed, NoRoom
+from core.cache.disk import Cached, DiskCache, Miss, Writer
+from core.cache.index import NoRoom
 from core.errors import ArchonError
 
 
@@ -56,17 +57,18 @@ class CountedCache:
         if error.cause not in {"too_large", "in_use"}:
             self.trouble = str(error)
 
-    def largest(self, limit: int) -> list[Listed]:
-        """See `CacheIndex.largest`."""
-        return self._cache.index.largest(limit)
+    def entries(self, limit: int, order: Order = "size") -> list[Listed]:
+        """See `Cache.entries`."""
+        index = self._cache.index
+        return index.largest(limit) if order == "size" else index.oldest(limit)
 
     def clear(self) -> tuple[int, int]:
         """See `DiskCache.clear`."""
         return self._cache.clear()
 
-    def verify(self) -> Checkup:
+    def verify(self, tell: Tell = quiet) -> Checkup:
         """See `DiskCache.verify`."""
-        found = self._cache.verify()
+        found = self._cache.verify(tell)
         self._add("corruptions", found.corrupt)
         return found
 

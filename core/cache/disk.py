@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
+from core.cache.base import Checkup, Tell, quiet
 from core.cache.index import CacheIndex, NoRoom, Usage, open_index
 from core.cache.shelf import DiskShelf
 from core.errors import ArchonError, BackendUnavailable, ChecksumMismatch, ContentTooLarge
@@ -57,15 +58,6 @@ class Cached:
 
     content: bytes
     entry: Entry | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Checkup:
-    """What `verify` found: entries read, and those that were corrupt and are gone now."""
-
-    entries: int
-    bytes: int
-    corrupt: int
 
 
 class DiskCache:
@@ -177,10 +169,12 @@ class DiskCache:
         """Remove every entry not in use; their number and bytes."""
         return self.index.clear()
 
-    def verify(self) -> Checkup:
+    def verify(self, tell: Tell = quiet) -> Checkup:
         """Read every entry; those that are corrupt are evicted."""
         read = total = corrupt = 0
-        for key in self.index.known():
+        known = self.index.known()
+        for key in known:
+            tell(read, len(known))
             size = self._shelf.size(key)
             found = self._lookup(key, hold=0, head=0, touch=False)
             read += 1

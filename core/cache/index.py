@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from core.cache.base import Listed
 from core.database import Schema, connect, explaining, transaction
 from core.errors import BackendUnavailable
 
@@ -55,14 +56,6 @@ _PUT = (
 
 
 logger = logging.getLogger(__name__)
-
-
-class Listed(NamedTuple):
-    """An entry as it is shown; `used_ns` is when it was last used, since the epoch."""
-
-    key: str
-    bytes: int
-    used_ns: int
 
 
 class NoRoom(Exception):
@@ -221,6 +214,20 @@ class CacheIndex:
             ).fetchall()
             return [Listed(key, size, self._shelf.last_used(key) or used) for key, size, used in rows]
 
+    def oldest(self, limit: int) -> list[Listed]:
+        """The least recently used entries, oldest first."""
+        found: list[Listed] = []
+        with self._lock, explaining(self.path, _SCHEMA.name):
+            for key, size, used in self._connection.execute(
+                "SELECT key, bytes, used_ns FROM entries ORDER BY used_ns, key"
+            ):
+                # A hit is not in the books, so the shelf says later: what follows was used later still.
+                if len(found) >= limit and used >= found[-1].used_ns:
+                    break
+                found.append(Listed(key, size, self._shelf.last_used(key) or used))
+                found = sorted(found, key=lambda entry: entry.used_ns)[:limit]
+        return found
+
     def usage(self) -> Usage:
         """What the books hold."""
         with self._lock, explaining(self.path, _SCHEMA.name):
@@ -300,9 +307,10 @@ def open_index(
 ) -> tuple[CacheIndex, int]:
     """The index at `path`, and the number of entries evicted to make it agree with the shelf.
 
-    `scan` asks for that; an index that is damaged is made anew from the shelf in any case. Raises
+    `scan` asks for that; an index that is missing or damaged is made from the shelf in any case. Raises
     `ConfigurationError` or `BackendUnavailable`.
     """
+    scan = scan or not path.exists()
     try:
         index = CacheIndex(path, max_bytes, shelf, clock_ns=clock_ns)
         try:

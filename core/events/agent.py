@@ -13,12 +13,20 @@ AGENT_STATUS_VERSION: Final = "1.0.0"
 
 
 class CacheFigures(Wire):
-    """A cache of an agent; sizes are bytes, hits and misses count since the agent started."""
+    """A cache of an agent; sizes are bytes, `hits` and `misses` count since the agent started.
+
+    `evictions`, `corruptions` and `causes` (of misses) count since the cache's directory was made, which
+    agents may share. What is None was not told.
+    """
 
     hits: int = 0
     misses: int = 0
     bytes: int = 0
     max_bytes: int = 0
+    entries: int | None = None
+    evictions: int | None = None
+    corruptions: int | None = None
+    causes: dict[str, int] | None = None
 
 
 class HeldPartition(Wire):

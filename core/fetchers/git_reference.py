@@ -6,17 +6,28 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core.cache.counters import CacheStats
 from core.errors import ArchonError
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, HELD_UNTOLD, Fetched, LetGo
-from core.git.source import GitContent, GitSource, Wanted
+from core.git.source import (
+    GitContent,
+    GitSource,
+    RepositoryToWarm,
+    Wanted,
+    WarmedRepository,
+    WarmLimits,
+    WarmTell,
+)
 from core.progress import Listener, RepositoryFetched, ignore
 
 if TYPE_CHECKING:
     from core.git.fetcher import GitContentFetcher
+
+WARMING: Final = "(warming)"
+"""The project and job that what is fetched ahead counts to."""
 
 
 class GitReferenceFetcher:
@@ -56,7 +67,7 @@ class GitReferenceFetcher:
         wanted = [Wanted(file.relative_path, file.git_blob) for file in files]
         started = self._clock()
         try:
-            fetcher = await self._ready()
+            fetcher = await self.open()
         except ArchonError as error:
             return [error] * len(files)
         told = sum(size for file in files if (size := file.size_bytes or 0) <= HELD_LIMIT)
@@ -68,14 +79,35 @@ class GitReferenceFetcher:
         return [_fetched(fetcher, source, *each) for each in zip(wanted, answers, strict=True)]
 
     def cache_stats(self) -> dict[str, CacheStats]:
-        """The figures of the clone cache as `git`; nothing before the first event that needed it."""
+        """The figures of the clone cache as `git`; nothing before it is open."""
         return {"git": self._fetcher.cache.stats()} if self._fetcher else {}
+
+    async def warm(
+        self,
+        repositories: Sequence[RepositoryToWarm],
+        limits: WarmLimits,
+        turns: asyncio.Semaphore,
+        tell: WarmTell | None = None,
+    ) -> list[WarmedRepository]:
+        """See `core.git.warming.warm`; without a fetcher, why there is none is every repository's error."""
+        from core.git.warming import quiet, warm  # as lazily as the fetcher itself
+
+        try:
+            fetcher = await self.open()
+        except ArchonError as error:
+            return [WarmedRepository(each.url, each.ref, None, error=error) for each in repositories]
+        answers = await warm(fetcher, repositories, limits, turns, tell or quiet)
+        for answer in answers:
+            if answer.bytes:
+                self._tell(RepositoryFetched(WARMING, WARMING, answer.bytes, answer.seconds))
+        return answers
 
     async def close(self) -> None:
         if self._fetcher:
             await self._fetcher.close()
 
-    async def _ready(self) -> GitContentFetcher:
+    async def open(self) -> GitContentFetcher:
+        """What fetches, opened if it is not yet. Raises what opening raises."""
         async with self._opening:
             self._fetcher = self._fetcher or await self._opened()
             return self._fetcher

@@ -19,11 +19,13 @@ from core.safety.path import check_relative_path, to_bytes
 class Batch:
     """Collects one answer per wanted file. `hex_length` is that of the repository's object ids.
 
-    At most `hold` bytes of blobs are kept, in the order in which they come.
+    At most `hold` bytes of blobs are kept, in the order in which they come. `damaged` are the blobs that
+    the cache had, but not sound.
     """
 
     def __init__(self, wanted: Sequence[Wanted], hex_length: int, hold: int | None = None) -> None:
         self.pointers: dict[Pointer, list[int]] = defaultdict(list)
+        self.damaged: set[str] = set()
         self._wanted = wanted
         self._hex_length = hex_length
         self._room = hold

@@ -11,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dulwich.object_format import get_object_format
 
+from core.cache.base import Checkup, Listed, Order, Tell, quiet
 from core.cache.counters import CacheStats, Counters
 from core.cache.index import CacheIndex, NoRoom, open_index
 from core.errors import ArchonError, BackendUnavailable
@@ -30,25 +32,6 @@ LARGEST_STEP: Final = 64 << 20
 # Each open store holds descriptors and mappings of its packs.
 OPEN_STORES: Final = 8
 ABOUT: Final = "about.json"
-
-
-@dataclass(frozen=True, slots=True)
-class CloneFacts:
-    """A clone as `cache stats` shows it. `last_used_ns` is since the epoch."""
-
-    url: str
-    scope: str
-    bytes: int
-    last_used_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloneCheckup:
-    """What `verify` found: clones read, and packs that were damaged and are gone now."""
-
-    clones: int
-    bytes: int
-    corrupt_packs: int
 
 
 class Growth:
@@ -169,7 +152,7 @@ class CloneCache:
         """
         key = hashlib.sha256(f"{url}\0{scope}\0{object_format}".encode()).hexdigest()[:40]
         about = {"url": str(url), "scope": scope, "object_format": object_format}
-        held = self._take(key, about)
+        held = self._take(key, about, lambda: self._shelf.acquire(key, self._clock_ns()))
         try:
             yield held.clone
         finally:
@@ -183,13 +166,14 @@ class CloneCache:
         """The figures now."""
         return self._counters.stats(str(self.directory), self.index)
 
-    def clones(self) -> list[CloneFacts]:
-        """Every clone, most recently used first."""
+    def entries(self, limit: int, order: Order = "size") -> list[Listed]:
+        """See `Cache.entries`."""
+        ordered = sorted(self._shelf.entries(), key=lambda clone: -clone[1] if order == "size" else clone[2])
         found = []
-        for key, size, used_ns in self._shelf.entries():
+        for key, size, used_ns in ordered[:limit]:
             about = self._about(key)
-            found.append(CloneFacts(about.get("url", "–"), about.get("scope", ""), size, used_ns))
-        return sorted(found, key=lambda clone: -clone.last_used_ns)
+            found.append(Listed(about.get("url", "–"), size, used_ns, about.get("scope", "")))
+        return found
 
     def clear(self) -> tuple[int, int]:
         """Remove every clone not in use; their number and bytes."""
@@ -197,11 +181,16 @@ class CloneCache:
         self._close_stale()
         return removed
 
-    def verify(self) -> CloneCheckup:
+    def verify(self, tell: Tell = quiet) -> Checkup:
         """Check every byte of every clone; damaged packs are dropped and fetched again when needed."""
         clones = size = corrupt = 0
-        for key, clone_bytes, _ in list(self._shelf.entries()):
-            held = self._take(key, self._about(key))
+        known = list(self._shelf.entries())
+        for done, (key, clone_bytes, _) in enumerate(known):
+            tell(done, len(known))
+            try:
+                held = self._take(key, self._about(key), partial(self._shelf.hold, key))
+            except FileNotFoundError:  # evicted meanwhile
+                continue
             try:
                 damaged = held.clone.packs.verify()
                 if damaged:
@@ -211,7 +200,7 @@ class CloneCache:
                 self._give_back(held)
             clones, size, corrupt = clones + 1, size + clone_bytes, corrupt + len(damaged)
         self.count("corruptions", corrupt)
-        return CloneCheckup(clones, size, corrupt)
+        return Checkup(clones, size, corrupt)
 
     def reserve(self, token: str, key: str, size: int) -> None:
         """Promise bytes to a clone, evicting others. Raises `CloneTooLarge` or `BackendUnavailable`."""
@@ -234,7 +223,7 @@ class CloneCache:
         self.index.publish(first, key, self._shelf.size(key) or 0, lambda: None)
         self.count("stored_bytes", stored)
 
-    def _take(self, key: str, about: dict[str, str]) -> _Held:
+    def _take(self, key: str, about: dict[str, str], acquire: Callable[[], int]) -> _Held:
         self._close_stale(but=key)
         with self._lock:
             held = self._held.get(key)
@@ -242,7 +231,7 @@ class CloneCache:
                 held.users += 1
                 self._held.move_to_end(key)
                 return held
-            descriptor = self._shelf.acquire(key, self._clock_ns())
+            descriptor = acquire()
             status = os.fstat(descriptor)
             identity = (status.st_dev, status.st_ino)
             if held is None or held.identity != identity:
@@ -256,7 +245,7 @@ class CloneCache:
 
     def _opened_clone(self, key: str, about: dict[str, str]) -> Clone:
         path = self._shelf.path(key)
-        if not (path / ABOUT).exists():
+        if about and not (path / ABOUT).exists():
             temporary = path / f"{ABOUT}.{os.getpid()}"
             temporary.write_text(json.dumps(about))
             temporary.rename(path / ABOUT)

@@ -44,19 +44,24 @@ class CloneShelf:
 
     def acquire(self, key: str, used_ns: int) -> int:
         """A descriptor that keeps the clone `key`, made as needed, from being evicted until it is closed."""
-        path = self.path(key)
         while True:
             try:
-                descriptor = os.open(path / USE, os.O_RDWR | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                self._make_clone(path)  # it is new, or was evicted just now
+                descriptor = self.hold(key)
+            except FileNotFoundError:  # it is new, or was evicted just now
+                self._make_clone(self.path(key))
                 continue
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            status = os.fstat(descriptor)
-            if self.identity(key) == (status.st_dev, status.st_ino):
-                os.utime(descriptor, ns=(used_ns, used_ns))
-                return descriptor
-            os.close(descriptor)
+            os.utime(descriptor, ns=(used_ns, used_ns))
+            return descriptor
+
+    def hold(self, key: str) -> int:
+        """As `acquire`, without counting as use. Raises FileNotFoundError if there is no such clone."""
+        descriptor = os.open(self.path(key) / USE, os.O_RDWR | os.O_NOFOLLOW)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        status = os.fstat(descriptor)
+        if self.identity(key) == (status.st_dev, status.st_ino):
+            return descriptor
+        os.close(descriptor)
+        raise FileNotFoundError(key)
 
     def _make_clone(self, path: Path) -> None:
         with suppress(FileNotFoundError):

@@ -154,10 +154,7 @@ class GitContentFetcher:
         clone = stack.enter_context(self._use(grant, source))
         if batch.needs_files and (files := clone.commits.get(source.commit)):
             batch.resolve(files)
-        asked = len(batch.waiting)
-        size = self._read(clone, batch, cache_hit=True)
-        self.cache.count("hits", asked - len(batch.waiting))
-        self.cache.count("hit_bytes", size)
+        self._read(clone, batch, cache_hit=True)
         return clone
 
     async def _complete(self, clone: Clone, grant: Grant, source: GitSource, batch: Batch) -> None:
@@ -165,11 +162,13 @@ class GitContentFetcher:
         if batch.needs_files:
             batch.resolve(await self._fetch_files(clone, grant, source))
             await self._in_thread(lambda: self._read(clone, batch, cache_hit=True))
+        damaged = len(batch.damaged.intersection(batch.waiting))
+        self.cache.count("miss:corrupt", damaged)
+        self.cache.count("miss:absent", len(batch.waiting) - damaged)
         for _ in range(ROUNDS):
             missing = batch.waiting
             if not missing:
                 break
-            self.cache.count("miss:absent", len(missing))
             received, attempts = await self._fetch_blobs(clone, grant, source, batch)
             share = received // len(missing)
             reading = partial(self._read, cache_hit=False, wire_bytes=share, attempts=attempts)
@@ -180,9 +179,9 @@ class GitContentFetcher:
 
     def _read(
         self, clone: Clone, batch: Batch, *, cache_hit: bool, wire_bytes: int = 0, attempts: int = 1
-    ) -> int:
-        """Answer what the clone has; bytes read."""
-        size = 0
+    ) -> None:
+        """Answer what the clone has."""
+        hits = size = 0
         for oid in batch.waiting:
             try:
                 kind, content = clone.packs.read(oid)
@@ -190,6 +189,7 @@ class GitContentFetcher:
                 continue
             except CorruptPack:
                 self.cache.count("corruptions")
+                batch.damaged.add(oid)
                 continue
             except ArchonError as error:
                 batch.reject(oid, error)
@@ -198,8 +198,11 @@ class GitContentFetcher:
                 batch.reject(oid, MissingBlob(f"the object {oid[:12]} is no file"))
                 continue
             batch.accept(oid, content, cache_hit=cache_hit, wire_bytes=wire_bytes, attempts=attempts)
+            hits += 1
             size += len(content)
-        return size
+        if cache_hit:
+            self.cache.count("hits", hits)
+            self.cache.count("hit_bytes", size)
 
     async def _fetch_files(self, clone: Clone, grant: Grant, source: GitSource) -> CommitFiles:
         async def work() -> CommitFiles:

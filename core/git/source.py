@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from core.errors import ArchonError
 from core.events.v2 import GitCredentials
+from core.safety.redact import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,60 @@ class LetGo:
 
     size: int
     checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryToWarm:
+    """A repository whose files are to be fetched ahead; `ref` None is the host's default branch."""
+
+    url: str
+    ref: str | None = None
+    credentials: GitCredentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmLimits:
+    """`at_once` repositories; `max_bytes` received of each, `deadline_s` for all; None is no limit."""
+
+    at_once: int = 3
+    max_bytes: int | None = None
+    deadline_s: float | None = None
+
+
+WarmTell = Callable[[RepositoryToWarm, int, int, int], None]
+"""Told a repository, how many of its files are here, of how many, and the bytes received so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedRepository:
+    """What warming brought. Of `files` of `commit`, `fetched` came now, `missing` are still not here.
+
+    `bytes` crossed the network. `error` is what ended it, or the first file's; None where all files are here.
+    """
+
+    url: str
+    ref: str | None
+    commit: str | None
+    files: int = 0
+    fetched: int = 0
+    missing: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: ArchonError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The published shape, of `cache warm --json` and of `POST /api/cache/warm`."""
+        error = self.error
+        return {
+            "git_url": redact(self.url),
+            "git_ref": self.ref,
+            "commit": self.commit,
+            "files": self.files,
+            "fetched": self.fetched,
+            "missing": self.missing,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "reason": error.reason if error else None,
+            "message": redact(str(error)) if error else None,
+            "hint": error.hint if error else None,
+        }

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from core.settings.option import Section, Size, option
+from core.settings.option import Duration, Section, Size, option
 from core.settings.secret import SecretReference
 
 
@@ -31,6 +31,7 @@ class HttpSettings(Section):
     )
     max_body: Size = option("16MiB", "largest request body")
     requests_at_once: Annotated[int, Field(gt=0)] = option(8, "requests for intelligence worked on at once")
+    warm_deadline: Duration = option("10m", "longest work on one request to warm repositories")
 
     @property
     def host_and_port(self) -> tuple[str, int]:

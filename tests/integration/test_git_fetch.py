@@ -163,7 +163,7 @@ async def test_the_next_commit_moves_only_what_changed(
         assert len(server.seen) - asked == 2
         hits = [answer.cache_hit for answer in answers.values() if isinstance(answer, GitContent)]
         assert hits.count(False) == 1
-        assert len(of.cache.clones()) == 1
+        assert len(of.cache.entries(9)) == 1
 
 
 async def test_what_is_not_a_file_has_its_own_error(

@@ -120,14 +120,19 @@ def test_least_recently_used_goes_first(cache: DiskCache) -> None:
     assert get(cache, third) == b"c" * 30
 
 
-def test_the_largest_are_listed_with_their_last_use(cache: DiskCache) -> None:
+def test_entries_are_listed_by_size_and_by_age(cache: DiskCache) -> None:
     small, large, middle = (put(cache, b"x" * size) for size in (1, 9, 5))
     counted = CountedCache(cache)
-    before = {entry.key: entry.used_ns for entry in counted.largest(10)}
+    before = {entry.name: entry.used_ns for entry in counted.entries(10)}
+    get(cache, small)
+    assert [(entry.name, entry.bytes) for entry in counted.entries(2)] == [(large, 9), (middle, 5)]
+    assert [entry.name for entry in counted.entries(10, "age")] == [large, middle, small]
+    assert [entry.name for entry in counted.entries(1, "age")] == [large]
     get(cache, large)
-    assert [(entry.key, entry.bytes) for entry in counted.largest(2)] == [(large, 9), (middle, 5)]
-    assert counted.largest(1)[0].used_ns > before[large]
-    assert counted.largest(10)[-1] == (small, 1, before[small])
+    assert [entry.name for entry in counted.entries(2, "age")] == [middle, small]
+    assert counted.entries(1)[0].used_ns > before[large]
+    counted.verify()
+    assert [entry.name for entry in counted.entries(3, "age")] == [middle, small, large]
 
 
 def test_no_more_is_evicted_than_needed(cache: DiskCache) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.cache.counters import CacheStats
 from core.checks import (
     Disk,
     caches_check,
@@ -141,13 +142,15 @@ async def test_the_consumers_own_checks(name: str, change: dict[str, object], er
 
 
 async def test_a_cache_that_keeps_nothing_degrades() -> None:
-    troubles: dict[str, str | None] = {"object": None, "git": None}
-    check = caches_check(lambda: troubles)
-    assert (await outcome(check)).state is State.OK
-    troubles["object"] = "the cache's disk refuses: No space left on device"
+    stats = CacheStats("/c", 10 << 30, 3, 5 << 30, 0, 9, {"absent": 1}, {}, 0, 0, 0, 0)
+    trouble: list[str] = []
+    check = caches_check(lambda: {"object": stats}, lambda: next(iter(trouble), None))
+    result = await outcome(check)
+    assert (result.state, result.detail) == (State.OK, "object 5.0 GB of 10.0 GB, 90% hits")
+    trouble.append("the cache's disk refuses: No space left on device")
     result = await outcome(check)
     assert result.state is State.DEGRADED
-    assert "object: the cache's disk refuses" in (result.detail or "")
+    assert "the cache's disk refuses" in (result.detail or "")
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_what_is_there_is_found_again(tmp_path: Path) -> None:
     again = opened(tmp_path)
     assert has(again, "kept", content(1))
     assert again.stats().bytes == before.bytes
-    assert [clone.url for clone in again.clones()] == ["https://git.example.com/kept"]
+    assert [clone.name for clone in again.entries(9)] == ["https://git.example.com/kept"]
     again.close()
 
 
@@ -199,11 +199,11 @@ def test_verify_drops_damaged_packs(cache: CloneCache) -> None:
             path.chmod(0o600)
             path.write_bytes(raw)
     found = cache.verify()
-    assert (found.clones, found.corrupt_packs) == (2, 1)
+    assert (found.entries, found.corrupt) == (2, 1)
     assert has(cache, "sound", content(1))
     assert not has(cache, "damaged", content(2))
     assert cache.stats().corruptions == 1
-    assert cache.verify().corrupt_packs == 0
+    assert cache.verify().corrupt == 0
 
 
 def test_directories_are_the_owners_only(cache: CloneCache) -> None:
