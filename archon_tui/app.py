@@ -120,7 +120,7 @@ class ArchonApp(App[None], inherit_bindings=False):
         page = self.page
         self.coordinator.paused = self.screen is not page
         self.coordinator.tick()
-        if self.screen is page and page.is_mounted:
+        if self.screen is page and page.is_mounted and page.display:  # one that goes is not displayed
             page.tick()
             page.refresh_bars()
 

@@ -11,29 +11,30 @@ from archon_tui.filters import Fields
 from archon_tui.text import bar, sparkline
 from archon_tui.widgets.painted import Line, Piece
 from core import units
+from core.cache.base import Listed, Order
 from core.cache.counters import CacheStats
-from core.cache.index import Listed
 from core.fleet import Member
 
 HERE = "this machine"
-# Looks that a sparkline remembers, and the largest entries that are listed.
+# Looks that a sparkline remembers, and the entries that are listed.
 TREND = 40
-LARGEST = 20
+LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A cache of this machine: its figures and its largest entries."""
+    """A cache of this machine: its figures, and its first entries in an order."""
 
     stats: CacheStats
-    largest: tuple[Listed, ...]
+    listed: tuple[Listed, ...]
+    order: Order = "size"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRow:
     """One cache of this machine (`opened`) or of an agent; figures that are None are not told.
 
-    This machine counts since the directory was made, an agent since it started.
+    This machine counts since the directory was made, an agent counts `hits` and `lookups` since it started.
     """
 
     kind: str
@@ -44,6 +45,8 @@ class CacheRow:
     max_bytes: int
     evictions: int | None = None
     corruptions: int | None = None
+    entries: int | None = None
+    causes: Mapping[str, int] | None = None
     stale: bool = False
     trend: tuple[float | None, ...] = ()
     opened: Opened | None = None
@@ -108,6 +111,10 @@ def rows(
                 figures.hits + figures.misses,
                 figures.bytes,
                 figures.max_bytes,
+                figures.evictions,
+                figures.corruptions,
+                figures.entries,
+                figures.causes,
                 stale=member.is_stale,
                 trend=trends.add(
                     (kind, member.status.id), member.status.at, figures.hits, figures.hits + figures.misses
@@ -132,6 +139,8 @@ def _here(kind: str, opened: Opened, look: object, trends: Trends) -> CacheRow:
         stats.max_bytes,
         stats.evictions,
         stats.corruptions,
+        stats.entries,
+        stats.misses,
         trend=trends.add((kind, HERE), look, stats.hits, lookups),
         opened=opened,
     )
@@ -184,32 +193,44 @@ def detail(row: CacheRow, width: int) -> list[Line]:
         ],
         [("hits     ", "dim"), (f"{hits_text(row)}  {units.percent(row.hits, row.lookups)}", "")],
     ]
+    since = "the directory was made" if row.opened else "the agent started"
+    if row.since:
+        since = f"{since}, {row.since:%Y-%m-%d %H:%M UTC}"
+    lines += [
+        [("         ", ""), (f"since {since}", "dim")],
+        [("misses   ", "dim"), (units.UNKNOWN if row.causes is None else causes(row.causes), "")],
+        [
+            ("evicted  ", "dim"),
+            (units.count(row.evictions), ""),
+            ("   corrupt ", "dim"),
+            (units.count(row.corruptions), "fail" if row.corruptions else ""),
+            ("   entries ", "dim"),
+            (units.count(row.entries), ""),
+        ],
+    ]
     if row.opened is None:
-        since = f"since the agent started, {row.since:%Y-%m-%d %H:%M UTC}" if row.since else ""
-        lines.append([("counted  ", "dim"), (since, "dim")])
-        lines.append([("An agent tells no causes, evictions or corruptions: its metrics do.", "dim")])
+        lines.append([("Misses by cause, evictions and corruptions: since its directory was made.", "dim")])
         return lines
     stats = row.opened.stats
     lines += [
-        [("misses   ", "dim"), (causes(stats.misses), "")],
         [("not kept ", "dim"), (causes(stats.uncached), "")],
-        [
-            ("evicted  ", "dim"),
-            (f"{stats.evictions:,}", ""),
-            ("   corrupt ", "dim"),
-            (f"{stats.corruptions:,}", "fail" if stats.corruptions else ""),
-            ("   entries ", "dim"),
-            (f"{stats.entries:,}", ""),
-        ],
         [("in       ", "dim"), (stats.directory, "dim")],
     ]
-    if row.opened.largest:
-        lines += [[], [("largest  last used", "dim")]]
-        lines += [
-            [(f"{units.size(entry.bytes):>9}  ", ""), (_when(entry.used_ns), "dim"), (f"  {entry.key}", "")]
-            for entry in row.opened.largest
-        ]
+    if row.opened.listed:
+        first = "largest first" if row.opened.order == "size" else "least recently used first"
+        lines += [[], [(f"{'size':>9}  {'last used':<16}  entry, {first}", "dim")]]
+        lines += [_entry(entry) for entry in row.opened.listed]
     return lines
+
+
+def _entry(entry: Listed) -> Line:
+    scope = f"  with {entry.scope}" if entry.scope else ""
+    return [
+        (f"{units.size(entry.bytes):>9}  ", ""),
+        (_when(entry.used_ns), "dim"),
+        (f"  {entry.name}", ""),
+        (scope, "dim"),
+    ]
 
 
 def causes(counts: Mapping[str, int]) -> str:
@@ -232,6 +253,10 @@ def document(row: CacheRow) -> dict[str, object]:
         "hit_rate": row.rate,
         "bytes": row.bytes,
         "max_bytes": row.max_bytes,
+        "entries": row.entries,
+        "evictions": row.evictions,
+        "corruptions": row.corruptions,
+        "misses": None if row.causes is None else dict(row.causes),
         "stale": row.stale,
         **(row.opened.stats.to_json() if row.opened else {}),
     }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from archon_tui.background import in_background
+from archon_tui.chosen import wrong_reference
 from archon_tui.export import Export, table
 from archon_tui.models.cache import (
     FIELDS,
-    LARGEST,
+    LISTED,
     CacheRow,
     Opened,
     Trends,
@@ -23,16 +26,20 @@ from archon_tui.models.cache import (
     trend_text,
 )
 from archon_tui.refresh import Reading, Source
-from archon_tui.screens.dialogs import Question
+from archon_tui.screens.dialogs import Ask, Field, Question
 from archon_tui.screens.live import LivePage
 from archon_tui.screens.page import bindings, state_line
 from archon_tui.widgets.line_view import LineView
 from archon_tui.widgets.painted import Line
 from archon_tui.widgets.row_list import Column, RowList
 from core import units
+from core.cache.base import WAITING_EVENTS
+from core.errors import ArchonError
 
 if TYPE_CHECKING:
-    from core.cache.counted import CountedCache
+    from core.cache.base import Cache, Order
+    from core.git.source import RepositoryToWarm, WarmedRepository
+    from core.warming import WarmedEvents
 
 TREND_CELLS = 12
 COLUMNS: tuple[Column[CacheRow], ...] = (
@@ -71,6 +78,7 @@ COLUMNS: tuple[Column[CacheRow], ...] = (
         right=True,
         descending=True,
     ),
+    Column("entries", "ENTRIES", 8, lambda row: (units.count(row.entries), row.style), right=True, drop=4),
     Column("evicted", "EVICTED", 8, lambda row: (units.count(row.evictions), row.style), right=True, drop=2),
     Column(
         "corrupt",
@@ -87,7 +95,9 @@ COLUMNS: tuple[Column[CacheRow], ...] = (
 HELP = (
     "Hits over lookups: this machine counts since the directory was made, an agent since it started. The"
     " sparkline is the hit rate from look to look, blank where nothing was looked up. Enter shows misses by"
-    " cause and the largest entries. C empties a cache of this machine; all of it can be fetched again."
+    " cause and the entries, t orders those by size or age. W on the Git cache of this machine fetches a"
+    " repository into it, on the object cache what waiting events name. C empties a cache of this machine:"
+    " all of it can be fetched again."
 )
 
 
@@ -102,7 +112,9 @@ class CachePage(LivePage[CacheRow]):
         super().__init__()
         self._source: Source[dict[str, Opened]] = Source("the caches", self._ask, self.told, every_s=2.0)
         self._lock = threading.Lock()
-        self._caches: dict[str, CountedCache] | None = None
+        self._caches: dict[str, Cache] | None = None
+        self._order: Order = "size"
+        self._warming: str | None = None
         self._trends = Trends()
 
     def make_list(self) -> RowList[CacheRow]:
@@ -110,7 +122,7 @@ class CachePage(LivePage[CacheRow]):
             COLUMNS,
             FIELDS,
             id="caches",
-            empty="no cache is turned on here: --cache-max-size-gb",
+            empty="no cache here",
             help_text=HELP,
             identity=lambda row: row.key,
         )
@@ -122,14 +134,15 @@ class CachePage(LivePage[CacheRow]):
         return await asyncio.to_thread(self._look)
 
     def _look(self) -> dict[str, Opened]:
-        """Figures and largest entries. The caches stay open: opening reads their whole directory."""
+        """Figures and first entries. The caches stay open: opening reads their whole directory."""
+        order = self._order
         with self._lock:
             if self._caches is None:
                 from core.assembly.stores import open_caches
 
                 self._caches = open_caches(self.session.settings)
             return {
-                kind: Opened(cache.stats(), tuple(cache.largest(LARGEST)))
+                kind: Opened(cache.stats(), tuple(cache.entries(LISTED, order)), order)
                 for kind, cache in self._caches.items()
             }
 
@@ -154,7 +167,9 @@ class CachePage(LivePage[CacheRow]):
     def headline(self) -> list[Line]:
         lines = headline(self._rows)
         if not self.session.settings.cache.max_bytes:
-            lines.append([(" this machine keeps no cache: --cache-max-size-gb turns it on", "dim")])
+            lines.append([(" this machine keeps no object cache: --cache-max-size-gb turns it on", "dim")])
+        if self._warming:
+            lines.append([(" warming ", "accent"), (self._warming, "")])
         now = self.session.clock()
         troubles = [
             state_line(self.reading, now, "the caches"),
@@ -167,6 +182,110 @@ class CachePage(LivePage[CacheRow]):
 
     def count_noun(self, count: int) -> str:
         return "caches" if count != 1 else "cache"
+
+    def do_cache_by(self) -> None:
+        self._order = "age" if self._order == "size" else "size"
+        self.archon.coordinator.again()
+
+    # Filling
+
+    def why_not_cache_warm(self) -> str | None:
+        row = self.list.current
+        if self._warming is not None:
+            return "it is at work"
+        if row is not None and row.opened is None:
+            return "it is an agent's: POST /api/cache/warm there"
+        return None
+
+    def question_cache_warm(self) -> Question | None:
+        row = self.list.current
+        if row is not None and row.kind == "git":
+            return None  # the URL is asked for instead
+        group = self.session.settings.log.group
+        amount = f"at most {WAITING_EVENTS:,} events that {group} has not done"
+        return Question(
+            "Fetch what the waiting events name?",
+            [
+                [(f"Objects and Git files of {amount}.", "")],
+                [("Nothing is consumed; what is here already is not fetched again.", "")],
+            ],
+            "fetch it",
+        )
+
+    def do_cache_warm(self) -> None:
+        row = self.list.current
+        if row is None or row.kind != "git":
+            in_background(self, self._warm_waiting, group="warming")
+            return
+
+        def answered(texts: tuple[str, ...] | None) -> None:
+            if texts:
+                in_background(self, partial(self._warm_repository, *texts), group="warming")
+
+        self.app.push_screen(
+            Ask(
+                Field("The URL of a Git repository to fetch", self._wrong_url),
+                Field("Branch, tag or commit; empty for its default branch", wrong_ref, optional=True),
+                Field(
+                    "Where the secret for its Git host is: env:NAME or file:/path, never the secret",
+                    wrong_reference,
+                    optional=True,
+                ),
+            ),
+            answered,
+        )
+
+    def _wrong_url(self, text: str) -> None:
+        from core.safety.git_url import parse_git_url
+
+        parse_git_url(text, self.session.settings.git.url_policy())
+
+    async def _warm_repository(self, url: str, ref: str, reference: str) -> None:
+        from core.assembly.warming import repository_to_warm, warming
+
+        wanted = repository_to_warm(self.session.settings, url, ref or None, reference or None)
+
+        def tell(repository: RepositoryToWarm, here: int, files: int, received: int) -> None:
+            self._say(f"{repository.url}: {here:,} of {files:,} files, {units.size(received)}")
+
+        async def work() -> str:
+            async with warming(self.session.settings, [wanted]) as warmer:
+                (answer,) = await warmer.repositories([wanted], tell)
+            return _outcome(answer)
+
+        await self._while_warming(wanted.url, work)
+
+    async def _warm_waiting(self) -> None:
+        from core.assembly.warming import warming
+
+        settings = self.session.settings
+
+        def tell(events: WarmedEvents) -> None:
+            self._say(f"{events.events:,} events, {events.files:,} files, {units.size(events.bytes)}")
+
+        async def work() -> str:
+            log = await self.session.log()
+            async with warming(settings) as warmer:
+                done = await warmer.waiting(
+                    log, settings.log.group, settings.log.topics, limit=WAITING_EVENTS, tell=tell
+                )
+            return done.sentence()
+
+        await self._while_warming("waiting events", work)
+
+    async def _while_warming(self, what: str, work: Callable[[], Awaitable[str]]) -> None:
+        self._say(what)
+        try:
+            self.archon.tell(await work())
+        except ArchonError as error:
+            self.archon.fail(error)
+        finally:
+            self._warming = None
+        self.archon.coordinator.again()
+
+    def _say(self, text: str) -> None:
+        self._warming = text
+        self._due = True
 
     # Emptying
 
@@ -211,3 +330,17 @@ class CachePage(LivePage[CacheRow]):
 
     def export(self) -> Export | None:
         return table("cache", self._rows, document)
+
+
+def wrong_ref(text: str) -> None:
+    """Raises UnsafeInput for what names no branch, tag or commit."""
+    from core.safety.git_url import check_ref_name
+
+    check_ref_name(text)
+
+
+def _outcome(answer: WarmedRepository) -> str:
+    told = f"{answer.files:,} files of {answer.url}: {answer.fetched:,} fetched, {units.size(answer.bytes)}"
+    if answer.error is None:
+        return told
+    return f"{told}, {answer.missing:,} missing: {answer.error}" if answer.files else str(answer.error)
