@@ -30,8 +30,8 @@ class LineView(Painted, can_focus=True):
         self.border_title = title or None
         self.help_text = help_text
         self.lines: Sequence[Line] = ()
-        self._wraps = wraps
         self._shown: Sequence[Line] = ()
+        self._wrap(wraps)
 
     def show(
         self,
@@ -47,8 +47,8 @@ class LineView(Painted, can_focus=True):
         if lines == self.lines and wraps in (None, self._wraps):
             return
         self.lines = lines
-        self._wraps = self._wraps if wraps is None else wraps
-        self._arrange()
+        self._wrap(self._wraps if wraps is None else wraps)
+        self.hold(self._arrange())
         if from_top:
             self.scroll_to(0, 0, animate=False)
 
@@ -57,10 +57,16 @@ class LineView(Painted, can_focus=True):
         """Lines that it takes to show all, as wrapped."""
         return len(self._shown)
 
-    def on_resize(self) -> None:
-        self._arrange()
+    def _wrap(self, wraps: bool) -> None:
+        # What is wrapped needs no bar below it, and the one at its side would bring it.
+        self._wraps = wraps
+        self.styles.overflow_x = "hidden" if wraps else "auto"
 
-    def _arrange(self) -> None:
+    def on_resize(self) -> None:
+        self.virtual_size = self._arrange()
+
+    def _arrange(self) -> Size:
+        """Cut the lines for the width; how much room they take."""
         width = self.size.width
         if self._wraps and width > 0:
             self._shown = [part for line in self.lines for part in wrapped(line, width)]
@@ -68,8 +74,8 @@ class LineView(Painted, can_focus=True):
         else:
             self._shown = self.lines
             longest = max((sum(cell_len(text) for text, _ in line) for line in self.lines), default=0)
-        self.hold(Size(longest, len(self._shown)))
         self.refresh()
+        return Size(longest, len(self._shown))
 
     def render_line(self, y: int) -> Strip:
         left, top = self.scroll_offset

@@ -58,6 +58,7 @@ class Painted(ScrollView, inherit_css=True):
         """Make room for as many cells and lines.
 
         Where only scrollbars change, the screen is not laid out again: that takes longer than drawing it.
+        Not for what answers a resize: then the bars are not settled yet.
         """
         room, (wide, tall) = self.size, (self.show_horizontal_scrollbar, self.show_vertical_scrollbar)
         fits = ((size.width > room.width) == wide, (size.height > room.height) == tall)
