@@ -20,6 +20,11 @@ SAFE = Theme(
     warning="#E69F00",
     error="#D55E00",
     variables={
+        "text-success": "#009E73",
+        "text-warning": "#E69F00",
+        "text-error": "#D55E00",
+        "text-accent": "#F0E442",
+        "text-primary": "#56B4E9",
         "strategy-inline": "#56B4E9",
         "strategy-storage": "#F0E442",
         "strategy-git": "#CC79A7",

@@ -30,7 +30,7 @@ PLANNED = 100_000
 INGESTED = 1000
 RUNS = 3
 KEY_EVERY_S = 0.03
-SETTLE_S, REST_S = 2.0, 4.0
+SETTLE_S, REST_S = 4.0, 4.0
 PATIENCE_S = 120.0
 # The cursor's mark, painted at the beginning of a line of the list.
 CURSOR_ON = rb"\x1b\[%d;1H[^>\n]{1,200}m>\x1b"

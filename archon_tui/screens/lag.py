@@ -73,7 +73,7 @@ COLUMNS: tuple[Column[PartitionReport], ...] = (
     Column(
         "oldest",
         "SECONDS",
-        9,
+        10,
         lambda row: (units.duration(row.place.lag_seconds if row.place.lag else None), ""),
         lambda row: row.place.lag_seconds or 0.0,
         right=True,

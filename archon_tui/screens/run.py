@@ -38,7 +38,7 @@ FIELDS: Fields[Problem] = Fields(
     text=lambda row: f"{row.path} {row.detail}",
     named={"what": lambda row: row.kind, "reason": lambda row: row.reason},
 )
-_STATES: dict[RunState, Piece] = {
+STATES: dict[RunState, Piece] = {
     RunState.RUNNING: ("● running", "accent"),
     RunState.PUBLISHED: ("✓ published", "ok"),
     RunState.PAUSED: ("! paused", "warn"),
@@ -132,7 +132,7 @@ class RunPage(Page):
             self.problems.show(list(model.problems))
 
     def _headline(self, shown: RunWork | Replay, width: int) -> list[Line]:
-        glyph = _STATES[shown.state]
+        glyph = STATES[shown.state]
         line: list[Piece] = [
             (" ", ""),
             glyph,
