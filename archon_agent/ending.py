@@ -23,16 +23,11 @@ class OutputClosed(Exception):
 
 def finish(app: typer.Typer) -> NoReturn:
     """Run a command line to its end. Errors end as one line on stderr and the right code."""
-    debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
         _show_usage(error)
         code = error.exit_code
-    except ArchonError as error:
-        if debug:
-            traceback.print_exc()
-        code = _tell(str(error), error.hint, code_of(error))
     except (Interrupted, KeyboardInterrupt, typer.Abort):
         code = _tell("interrupted", None, ExitCode.INTERRUPTED)
     except OutputClosed:
@@ -40,12 +35,19 @@ def finish(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _tell("the reader of the output went away", None, ExitCode.SOME_FAILED)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user without --debug
-        if debug:
-            traceback.print_exc()
-        code = _tell(
-            f"unexpected {type(error).__name__}: {error}", "run again with --debug", ExitCode.SOME_FAILED
-        )
+        code = explain(error)
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def explain(error: Exception) -> int:
+    """One line on stderr for what ended a command, the traceback only with --debug; the exit code."""
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
+    if isinstance(error, ArchonError):
+        return _tell(str(error), error.hint, code_of(error))
+    return _tell(
+        f"unexpected {type(error).__name__}: {error}", "run again with --debug", ExitCode.SOME_FAILED
+    )
 
 
 def _show_usage(error: typer.TyperException) -> None:

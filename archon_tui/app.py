@@ -210,6 +210,14 @@ class ArchonApp(App[None], inherit_bindings=False):
             return [Part(f"{kind} "), Part("✗ not reached ", "fail")]
         return [Part(f"{kind} "), Part(f"◌ stale {units.duration(age)} ", "warn")]
 
+    def live_parts(self) -> list[Part]:
+        """What large terminals show of lag, agents and run on every screen."""
+        from archon_tui.models.strip import strip
+
+        shown = self.session.replay or self.session.run
+        run = (shown.name, shown.state, shown.model) if shown else None
+        return strip(self.seen, run, stale=not self.log_reading.is_live)
+
     # Actions of every screen
 
     def do_app_help(self) -> None:
@@ -265,10 +273,13 @@ class ArchonApp(App[None], inherit_bindings=False):
         picture = self.export_screenshot()
 
         def check(text: str) -> str | None:
-            file = Path(text).expanduser()
+            file = Path(text)
             if file.suffix.lower() not in (".json", ".csv", ".svg"):
                 return "the name ends with .json, .csv or .svg"
-            return "there is such a file already" if file.exists() else None
+            try:
+                return "there is such a file already" if file.expanduser().exists() else None
+            except (OSError, RuntimeError, ValueError):
+                return "it cannot be written there"
 
         async def save(text: str) -> None:
             try:

@@ -64,10 +64,13 @@ def wrong_source(settings: Settings, where: str) -> str | None:
 
         parse_git_url(where, settings.git.url_policy())
         return None
-    path = Path(where).expanduser()
-    if path.is_dir():
-        return None
-    return "there is no such directory" if not path.exists() else "that is not a directory"
+    try:
+        path = Path(where).expanduser()
+        if path.is_dir():
+            return None
+        return "that is not a directory" if path.exists() else "there is no such directory"
+    except (OSError, RuntimeError, ValueError):  # not ours to look at, no such user, not a path
+        return "it cannot be looked at"
 
 
 def wrong_reference(reference: str) -> str | None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from archon_agent.ending import explain
 from archon_agent.options import Loaded
 from archon_tui import logs
 from archon_tui.app import ArchonApp
@@ -69,30 +70,34 @@ def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session
             await session.close()
 
     asyncio.set_event_loop(loop)
+    crash: Exception | None = None
     try:
         loop.run_until_complete(live())
-    finally:
-        if tasks := asyncio.all_tasks(loop):
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        _end_threads(loop, app.return_code or 0)
-    if app.crash:
-        raise app.crash
-    return app.return_code or 0
-
-
-def _end_threads(loop: asyncio.AbstractEventLoop, code: int) -> None:
-    """Wait for the loop's threads within the limit; else leave at once."""
-    waiting = threading.Thread(target=_shut_down, args=(loop,), daemon=True)
-    waiting.start()
-    waiting.join(LEAVE_S)
-    if waiting.is_alive():
+    except Exception as error:  # noqa: BLE001 - told when everything is closed
+        crash = error
+    crash = crash or app.crash
+    if tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    if not _threads_end(loop):
+        code = explain(crash) if crash else app.return_code or 0
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     loop.close()
+    if crash:
+        raise crash
+    return app.return_code or 0
+
+
+def _threads_end(loop: asyncio.AbstractEventLoop) -> bool:
+    """Wait for the loop's threads; whether they ended within the limit."""
+    waiting = threading.Thread(target=_shut_down, args=(loop,), daemon=True)
+    waiting.start()
+    waiting.join(LEAVE_S)
+    return not waiting.is_alive()
 
 
 def _shut_down(loop: asyncio.AbstractEventLoop) -> None:

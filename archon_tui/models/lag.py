@@ -100,8 +100,10 @@ def drain_s(report: GroupReport) -> float | None:
     )
 
 
-def group_lines(report: GroupReport, link_lifetime_s: float | None) -> list[Line]:
-    """Verdict, sentence, totals, and the warning of links that die before they are read."""
+def group_lines(
+    report: GroupReport, link_lifetime_s: float | None, fleet: Sequence[Member] = ()
+) -> list[Line]:
+    """Verdict, sentence, totals, the warning of links that die before they are read, and what to do next."""
     drain = drain_s(report)
     uneven = skew(report)
     lines: list[Line] = [
@@ -130,7 +132,36 @@ def group_lines(report: GroupReport, link_lifetime_s: float | None) -> list[Line
             ("   links live ", "dim"),
             (("! " if late else "") + text, "fail" if late else ""),
         ]
+    if cause := next_line(report, fleet):
+        lines.append(cause)
     return lines
+
+
+def next_line(report: GroupReport, fleet: Sequence[Member]) -> Line | None:
+    """The cause of the verdict where it is known, and the screen that goes there; None where all is well."""
+    if report.verdict in (Verdict.OK, Verdict.UNKNOWN):
+        return None
+    ours = [each for each in fleet if each.status.group == report.group]
+    worst = max(report.partitions, key=lambda row: (SEVERITY[row.judgement.verdict], row.place.lag))
+    owner = next((each for each in ours if each.status.id == worst.owner), None)
+    health: Piece = (" next: 8 Health  ", "accent")
+    if all(each.is_stale for each in ours):
+        gone = ", ".join(f"{each.status.id} was last heard {units.duration(each.age_s)} ago" for each in ours)
+        return [health, (gone or "no agent of the group speaks: archon-agent run starts one", "warn")]
+    if owner is None:
+        return [health, (f"no live agent has {where(worst)}", "warn")]
+    status = owner.status
+    circuits = [name for name, circuit in sorted(status.circuits.items()) if circuit != "closed"]
+    if status.blocked:
+        return [health, (f"{status.id} ✗ blocked: {status.blocked}", "fail")]
+    if circuits:
+        return [health, (f"{status.id} ✗ does without {', '.join(circuits)}", "fail")]
+    if status.last_errors:
+        last = status.last_errors[-1]
+        said = f"{status.id} said at {last.at:%H:%M:%S}: {last.message}"
+        return [(" next: 7 Events  ", "accent"), (said, "fail")]
+    busy = f"{status.in_flight_events:,} events in hand, {units.rate(status.files_per_s, ' files')}"
+    return [health, (f"{status.id} {busy}", "")]
 
 
 def partition_lines(row: PartitionReport, fleet: Sequence[Member]) -> list[Line]:

@@ -75,8 +75,11 @@ def discover(roots: Sequence[Path], cancelled: Cancelled, *, depth: int = DEPTH)
 
 
 def is_repository(path: Path) -> bool:
-    """A work tree or a bare repository, by the files Git itself looks for."""
-    return (path / ".git").exists() or all((path / name).exists() for name in ("HEAD", "objects", "refs"))
+    """A work tree or a bare one, by the files Git itself looks for; what cannot be looked into is none."""
+    try:
+        return (path / ".git").exists() or all((path / name).exists() for name in ("HEAD", "objects", "refs"))
+    except OSError:
+        return False
 
 
 def _below(top: Path, depth: int, cancelled: Cancelled) -> Iterator[Path]:

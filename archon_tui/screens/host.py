@@ -70,6 +70,10 @@ class Host(Protocol):
         """The header's right end."""
         ...
 
+    def live_parts(self) -> list[Part]:
+        """What large terminals show of lag, agents and run on every screen."""
+        ...
+
     def check_size(self, size: Size) -> None:
         """Say so where the terminal is too small to show anything."""
         ...

@@ -161,7 +161,7 @@ class LagPage(Page):
         if self._seen:
             storage = self.session.settings.storage
             lifetime = storage.link_lifetime if storage.provider not in ("none", "local") else None
-            lines = [*lag.group_lines(self._seen.report, lifetime), *lines]
+            lines = [*lag.group_lines(self._seen.report, lifetime, self._seen.fleet), *lines]
         view.show(lines)
 
     @on(RowList.Highlighted)

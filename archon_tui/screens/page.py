@@ -57,6 +57,7 @@ class Page(Screen[None], metaclass=AbstractMeta):
     def compose(self) -> ComposeResult:
         yield Bar(id="top", classes="bar-top")
         yield Bar(id="numbers")
+        yield Bar(id="live", classes="live")
         yield from self.body()
         if self.FILTERS:
             yield FilterLine()
@@ -135,6 +136,8 @@ class Page(Screen[None], metaclass=AbstractMeta):
             title.append(Part(" · read-only", "warn"))
         self.query_one("#top", Bar).show(title, app.status_parts())
         self.query_one("#numbers", Bar).show(self._numbers())
+        if (live := self.query_one("#live", Bar)).display:
+            live.show(app.live_parts())
         self.query_one("#footer", Bar).show(*self._footer())
         self.show_count()
 

@@ -166,24 +166,28 @@ def _verdict(
     if last.lag == 0:
         return Verdict.OK, "nothing waits"
     if abandoned:
-        return Verdict.STOP, f"has no agent while {last.lag:,} wait"
+        return Verdict.STOP, f"has no agent while {_waiting(last.lag)}"
     if any(sample.lag == 0 for sample in recent):
         return Verdict.OK, "kept up within the last minute"
     moved_at = _moved_at(samples)
     still_s = last.at - (samples[0].at if moved_at is None else moved_at)
     if moved_at is None:
         if still_s >= patience_s:
-            return Verdict.STALL, f"has not moved for {still_s:,.0f} s while {last.lag:,} wait"
+            return Verdict.STALL, f"has not moved for {still_s:,.0f} s while {_waiting(last.lag)}"
         if len(samples) == 1:
-            return Verdict.UNKNOWN, f"{last.lag:,} wait; one look does not show whether it moves"
-        return Verdict.WARN, f"has not moved in the {still_s:,.0f} s watched while {last.lag:,} wait"
+            return Verdict.UNKNOWN, f"{_waiting(last.lag)}; one look does not show whether it moves"
+        return Verdict.WARN, f"has not moved in the {still_s:,.0f} s watched while {_waiting(last.lag)}"
     # Burrow's rule: silent for longer than it was ever seen to be at work.
     if still_s >= max(patience_s, moved_at - samples[0].at):
-        return Verdict.STOP, f"committed {still_s:,.0f} s ago for the last time while {last.lag:,} wait"
+        return Verdict.STOP, f"committed {still_s:,.0f} s ago for the last time while {_waiting(last.lag)}"
     lags = [sample.lag for sample in recent]
     if len(lags) > 2 and lags == sorted(lags) and lags[0] < lags[-1]:
         return Verdict.WARN, f"moves, but {lags[-1] - lags[0]:,} more wait than {_span(recent):,.0f} s ago"
-    return Verdict.OK, f"moves; {last.lag:,} wait"
+    return Verdict.OK, f"moves; {_waiting(last.lag)}"
+
+
+def _waiting(lag: int) -> str:
+    return "1 waits" if lag == 1 else f"{lag:,} wait"
 
 
 def _set_back(samples: Sequence[Sample]) -> tuple[int, int] | None:

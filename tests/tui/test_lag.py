@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -12,11 +12,15 @@ from archon_tui.models.lag import (
     drain_s,
     group_lines,
     history,
+    next_line,
     partition_lines,
     skew,
     trend_piece,
     verdict,
 )
+from archon_tui.models.run import RunModel, RunState
+from archon_tui.models.strip import strip, total_history
+from archon_tui.watch import Seen
 from archon_tui.widgets.painted import Line
 from core.events.agent import AgentStatus
 from core.fleet import Member
@@ -125,3 +129,69 @@ def test_an_agents_state_is_the_worst_that_is_known() -> None:
     assert agent_state(member(in_flight_events=1))[0] == "● working"
     assert agent_state(member(in_flight_events=1, blocked="x"))[0] == "✗ blocked"
     assert agent_state(Member(member().status, 16.0))[0] == "◌ stale"
+
+
+def aged(status: Mapping[str, object]) -> Member:
+    """A member whose status is as old as `at_age` says."""
+    others = {name: value for name, value in status.items() if name != "at_age"}
+    return Member(member(**others).status, float(str(status.get("at_age", 1))))
+
+
+@pytest.mark.parametrize(
+    ("status", "said_next"),
+    [
+        (None, "8 Health  no agent of the group speaks"),
+        ({"at_age": 96.0}, "8 Health  a-1 was last heard 1 min 36 s ago"),
+        ({"blocked": "dead letter: refused"}, "8 Health  a-1 ✗ blocked: dead letter: refused"),
+        ({"circuits": {"object_storage s3": "open"}}, "8 Health  a-1 ✗ does without object_storage s3"),
+        (
+            {"last_errors": [{"at": AT, "message": "a.py: it differs"}]},
+            "7 Events  a-1 said at 00:00:00: a.py",
+        ),
+        ({"in_flight_events": 3, "files_per_s": 12.0}, "8 Health  a-1 3 events in hand, 12 files/s"),
+    ],
+)
+def test_the_next_step_names_the_cause_and_the_screen(
+    status: dict[str, object] | None, said_next: str
+) -> None:
+    stalled = group((0, [(0, 5)]), (96, [(0, 9)]), owners=None if status is None else {0: "a-1"})
+    assert stalled.verdict is Verdict.STALL
+    fleet = [] if status is None else [aged(status)]
+    line = next_line(stalled, fleet)
+    assert line
+    assert said_next in said([line])
+    assert next_line(group((0, [(5, 5)]), (1, [(5, 5)])), fleet) is None
+
+
+def test_a_partition_that_no_live_agent_has_is_named() -> None:
+    stalled = group((0, [(0, 5), (5, 5)]), (96, [(0, 9), (5, 5)]), owners={1: "a-1"})
+    line = next_line(stalled, [member()])
+    assert line
+    assert "no live agent has t/0" in said([line])
+
+
+def test_the_live_strip_says_what_is_known_and_where_to_look() -> None:
+    unknown = strip(None, None, stale=True)
+    assert "lag –   agents –" in "".join(part.text for part in unknown)
+    stalled = group((0, [(0, 5), (3, 3)]), (96, [(0, 9), (3, 3)]))
+    seen = Seen(stalled, (member(files_per_s=12.0, dead_lettered=2),), ("g",))
+    model = RunModel({"inline": 4, "discovered": 4})
+    parts = strip(seen, ("shop", RunState.RUNNING, model), stale=False)
+    text = "".join(part.text for part in parts)
+    for piece in (
+        "lag 9",
+        "✗ STALL",
+        "agents 1  12 files/s",
+        "✗ 2 dead letters",
+        "cache – hits",
+        "run shop running",
+    ):
+        assert piece in text
+    assert {part.action for part in parts} == {None, "go.lag", "go.health", "go.events", "go.cache", "go.run"}
+    dimmed = strip(seen, None, stale=True)
+    assert {part.style for part in dimmed if part.action} == {"dim"}
+
+
+def test_the_strip_adds_up_what_all_partitions_had_waiting() -> None:
+    assert total_history(group((0, [(0, 5), (0, 1)]), (1, [(0, 9), (1, 1)]))) == [6.0, 9.0]
+    assert total_history(group()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from archon_tui.app import ArchonApp
-from archon_tui.chosen import Chosen, chosen
+from archon_tui.chosen import Chosen, chosen, wrong_source
 from archon_tui.models.repos import Recent, discover
 from archon_tui.models.run import RunState
 from archon_tui.screens.dialogs import Ask
 from archon_tui.screens.live import LivePage
+from core.settings import load
 from tests.bare_repositories import BareRepository
 from tests.servers.git_http import GitHttpServer
 from tests.tui.driving import page, session_for, until, words
@@ -139,6 +141,22 @@ def test_a_named_directory_counts_only_where_no_repository_is_under_it(tmp_path:
     (plain / "src").mkdir(parents=True)
     (full / "repo" / ".git").mkdir(parents=True)
     assert list(discover([plain, full], lambda: False)) == [plain, full / "repo"]
+
+
+def test_what_cannot_be_looked_into_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / ".git").mkdir(parents=True)
+    (tmp_path / "locked").mkdir()
+    stat = os.stat
+
+    def refusing(path: Any, *args: Any, **more: Any) -> os.stat_result:
+        if "locked/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refusing)  # a superuser may look anywhere
+    assert list(discover([tmp_path], lambda: False)) == [tmp_path / "a"]
+    assert wrong_source(load({}, environ={}).settings, f"{tmp_path}/locked/x") == "it cannot be looked at"
+    assert wrong_source(load({}, environ={}).settings, "~nobody-of-this-name/x") == "it cannot be looked at"
 
 
 def test_a_screen_that_leaves_a_part_out_cannot_be_made() -> None:

@@ -113,3 +113,37 @@ def test_a_journal_is_played(tmp_path: Path) -> None:
     child.expect(pexpect.EOF)
     child.wait()
     assert child.exitstatus == 0
+
+
+def test_a_crash_is_told_even_while_a_thread_cannot_be_ended(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(
+        """
+import asyncio, threading
+from archon_tui.app import ArchonApp
+from archon_tui.session import Session
+from archon_tui.starting import leave_with
+from core.settings import load
+
+class Broken(ArchonApp):
+    CSS_PATH = None
+    async def run_async(self):
+        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+        raise RuntimeError("it broke")
+
+session = Session(load({}).settings)
+leave_with(asyncio.new_event_loop(), Broken(session), session)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "archon: unexpected RuntimeError: it broke (run again with --debug)\n",
+    )
