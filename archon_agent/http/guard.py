@@ -54,7 +54,8 @@ class Guard:
             return
         if self._token is not None:
             given = request.headers.get("Authorization", "").partition("Bearer ")[2]
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            # Header bytes that are not UTF-8 come as surrogates.
+            if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode()):
                 raise Refused(401, "a bearer token is needed")
         elif not self._on_loopback:
             raise Refused(403, "this needs a bearer token, and the server has none: see http.token")
