@@ -54,6 +54,11 @@ class Member:
     age_s: float
 
     @property
+    def left_alone(self) -> list[str]:
+        """The backends whose circuit breaker is not closed."""
+        return sorted(name for name, circuit in self.status.circuits.items() if circuit != "closed")
+
+    @property
     def is_stale(self) -> bool:
         """Whether it missed so many turns to speak that it must be thought dead or cut off."""
         return self.age_s > STALE_AFTER_INTERVALS * self.status.interval_s

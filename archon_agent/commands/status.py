@@ -43,6 +43,9 @@ def status(loaded: Loaded, as_json: JsonFlag = False) -> None:
         console.table(COLUMNS, [_row(member) for member in members], right=frozenset(COLUMNS[2:9]))
     )
     for member in members:
+        if member.left_alone:
+            text = f"  {member.status.id} leaves alone for now: {', '.join(member.left_alone)}"
+            console.out.print(console.line(text))
         for error in member.status.last_errors:
             when = f"{error.at:%H:%M:%S}"
             console.out.print(console.line(f"  {member.status.id} {when} {error.message}"))
@@ -57,10 +60,12 @@ async def _members(loaded: Loaded) -> list[Member]:
 
 
 def state(member: Member) -> str:
-    """Glyph and word: `✓ working`, `! stale`, `✗ blocked: …`."""
+    """Glyph and word: `✓ working`, `! stale`, `✗ blocked: …`, `! degraded`."""
     if member.is_stale:
         return "! stale"
-    return f"✗ blocked: {member.status.blocked}" if member.status.blocked else "✓ working"
+    if member.status.blocked:
+        return f"✗ blocked: {member.status.blocked}"
+    return "! degraded" if member.left_alone else "✓ working"
 
 
 def _row(member: Member) -> tuple[object, ...]:

@@ -76,7 +76,7 @@ def agent_row(member: Member, since_s: float) -> HealthRow:
         state, word = State.OK, "working" if status.in_flight_events else "idle"
         noun = "partition" if len(status.partitions) == 1 else "partitions"
         text = f"{len(status.partitions)} {noun}, {units.rate(status.files_per_s, ' files')}"
-        if tripped := sorted(name for name, circuit in status.circuits.items() if circuit != "closed"):
+        if tripped := heard.left_alone:
             state, word, text = State.WARN, "degraded", f"leaves alone for now: {', '.join(tripped)}"
     return HealthRow(status.id, "agent", state, word, text, heard.age_s, member=heard)
 

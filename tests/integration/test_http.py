@@ -200,6 +200,21 @@ async def test_with_a_token_changes_need_it(
         assert (await client.get("/metrics")).status == 200
 
 
+async def test_a_token_of_any_bytes_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHON_TEST_TOKEN", "open sesame")
+    async with served(settings, HttpSettings(address=ANYWHERE, token="env:ARCHON_TEST_TOKEN")) as (client, _):
+        base = client._base_url
+        assert base is not None
+        reader, writer = await asyncio.open_connection(base.host, base.port)
+        writer.write(
+            b"POST /api/bridge/generate-intelligence HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Authorization: Bearer \xff\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+        )
+        assert (await reader.readline()).split()[1] == b"401"
+        writer.close()
+
+
 async def test_bound_to_the_network_without_a_token_nothing_can_be_changed(settings: Settings) -> None:
     async with consuming(settings) as agent:
         app = make_app(agent_handlers(agent), HttpSettings(), token=None, on_loopback=False)

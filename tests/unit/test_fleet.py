@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from archon_agent.commands.status import state
+from core.events.agent import AgentStatus
 from core.events.common import Source
 from core.events.topics import AGENT_STATUS
 from core.fleet import Member, Tally, Work, owners, read_fleet, reporting
@@ -137,3 +139,17 @@ def test_circuits_are_told_as_they_stand() -> None:
         "object_storage shop-content": "open",
         "git_reference": "half-open",
     }
+
+
+def test_an_agent_that_leaves_a_backend_alone_is_degraded() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    circuits = {"git_reference host": "closed", "object_storage minio b": "half_open"}
+    status = AgentStatus(
+        id="a", version="1", host="h", pid=7, group="g", interval_s=5.0, started_at=at, at=at,
+        circuits=circuits,
+    )  # fmt: skip
+    member = Member(status, 1.0)
+    assert member.left_alone == ["object_storage minio b"]
+    assert state(member) == "! degraded"
+    assert state(Member(status, 60.0)) == "! stale"
+    assert state(Member(status.model_copy(update={"circuits": {}}), 1.0)) == "✓ working"
