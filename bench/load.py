@@ -326,8 +326,8 @@ def _notes(name: str, loads: list[list[list[Load]]]) -> str:
         "published to agents that wait: all at once, for the rates and the table below, where a file's time",
         "is mostly its wait in the agent, from the receipt of its event, of 100 files, until its record is",
         "durable; one at a time, for the latency, from the sending of its event until the agent tells it",
-        f"done, asked every {PACED_SAMPLE_S * 1000:.0f} ms. Agents have one analysis process each and no local",
-        "index; memory is the proportional set of all their processes.",
+        f"done, asked every {PACED_SAMPLE_S * 1000:.0f} ms. Agents have one analysis process each and no",
+        "local index; memory is the proportional set of all their processes.",
         "",
         "| files | agents | seconds | files/s | p50 / p99 | agents' CPU | memory | machine busy | lag |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---|",
@@ -350,10 +350,10 @@ def _notes(name: str, loads: list[list[list[Load]]]) -> str:
     one, two = _median(loads[-1][0]), _median(loads[-1][1])
     lines += [
         "",
-        f"With one agent the machine was {one.machine_cpu:.0%} busy, {one.own_cpu:.0%} with the agent, Kafka and",
-        "this benchmark, the rest with other work; with two agents",
-        f"{two.machine_cpu:.0%}, {two.own_cpu:.0%} with theirs. A second agent has only what the first leaves idle,",
-        "or takes from others. On machines of their own, agents share nothing but Kafka.",
+        f"With one agent the machine was {one.machine_cpu:.0%} busy, {one.own_cpu:.0%} with the agent,",
+        "Kafka and this benchmark, the rest with other work; with two agents",
+        f"{two.machine_cpu:.0%}, {two.own_cpu:.0%} with theirs. A second agent has only what the first",
+        "leaves idle, or takes from others. On machines of their own, agents share nothing but Kafka.",
     ]
     return "\n".join(lines)
 
