@@ -16,16 +16,18 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from core.consumer import RunSummary
 from core.errors import ArchonError, ConfigurationError, UnsafeInput, UsageError
 from core.progress import RunEvent
 from core.safety.display import display
 from core.safety.redact import redact
 from core.summary import IngestSummary
+
+if TYPE_CHECKING:
+    from core.consumer import RunSummary  # with it comes all that an agent takes
 
 logger = logging.getLogger(__name__)
 
