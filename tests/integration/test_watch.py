@@ -82,6 +82,19 @@ async def test_a_look_at_a_branch_that_has_not_moved_is_one_request(
         assert server.bytes_sent - sent < 200, "the one branch, not all"
 
 
+async def test_an_old_host_is_watched_too(tmp_path: Path, repository: BareRepository) -> None:
+    repository.commit(FILES)
+    configured = settings(tmp_path / "home")
+    with GitHttpServer(tmp_path / "served", protocol_v2=False) as old:
+        shop = watched(configured, old.url("shop.git"))
+        assert (await one(configured, shop)).outcome is Outcome.INGESTED
+        before = await published(configured)
+        second = repository.commit({**FILES, **CHANGES}, parent=None)
+        done = await one(configured, shop)
+    assert (done.outcome, done.commit, done.note) == (Outcome.INGESTED, second, None), "it cannot be asked"
+    assert delta((await published(configured))[len(before) :]) == ({"pkg/m0.py", "added.py"}, {"pkg/m1.py"})
+
+
 async def test_a_rewritten_branch_is_noted_and_compared_with_what_was_published(
     tmp_path: Path, repository: BareRepository, server: GitHttpServer
 ) -> None:
