@@ -13,6 +13,7 @@ from core.events.agent import AgentStatus
 from core.events.common import Wire
 from core.events.intelligence import BridgeIntelligenceRequest, BridgeIntelligenceResponse
 from core.events.v2 import ModelEventIndexProjectRequestedV2
+from core.watching.hooks import SIGNATURES
 
 
 class CheckResult(Wire):
@@ -136,7 +137,7 @@ ROUTES: dict[str, tuple[str, str, _Model | None, _Answers]] = {
         },
     ),
 }
-SIGNED = {"/api/hooks/push": ("X-Hub-Signature-256", "X-Gitlab-Token")}
+SIGNED = {"/api/hooks/push": SIGNATURES}
 """Paths whose requests prove themselves by one of these headers, instead of by a bearer token."""
 
 _REFUSALS: _Answers = {

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,11 +14,8 @@ from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from archon_agent.target import with_target
 from core import units
-from core.journal import Header, Recorder, outcome, recording
-from core.progress import tell_all
 from core.safety.display import display
 from core.safety.redact import redact
-from core.settings import Settings
 from core.summary import IngestSummary
 
 app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
@@ -54,6 +48,7 @@ def ingest(
 
 
 async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -> IngestSummary:
+    from core.assembly.ingesting import ingest
     from core.assembly.publishing import ingestion
     from core.dry_run import dry_run
 
@@ -62,27 +57,8 @@ async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -
         if dry:
             async with ingestion(settings, target, listener=listener) as job:
                 return await dry_run(job.planner.stream(), job.project_name, job.rules)
-        with _journal(settings, target) as recorder:
-            listeners = [listener, recorder] if recorder else [listener]
-            async with ingestion(settings, target, listener=tell_all(*listeners)) as job:
-                summary = await job.publisher.publish(job.planner.stream(), stop=stop)
-            if recorder:
-                recorder.end(_outcome(summary))
-            return summary
-
-
-def _journal(settings: Settings, target: Any) -> AbstractContextManager[Recorder | None]:
-    """The record of this run: the dashboard lists it, and `archon-tui --replay` plays it."""
-    where = str(target.path.resolve()) if isinstance(target.path, Path) else redact(target.path.url)
-    name = target.project_name or where.rstrip("/").rpartition("/")[2]
-    log = "kafka" if settings.kafka.servers else "embedded"
-    return recording(settings.journal_dir, Header(name, where, log, datetime.now(UTC), consumes=False))
-
-
-def _outcome(summary: IngestSummary) -> dict[str, Any]:
-    state = "cancelled" if summary.interrupted else "failed" if summary.refusal else "done"
-    error = redact(summary.refusal) if summary.refusal else None
-    return outcome(state, summary.project_name, summary.duration_s, error=error, published=summary)
+        summary, _ = await ingest(settings, target, stop, listener=listener)
+        return summary
 
 
 def _code(summary: IngestSummary) -> ExitCode:

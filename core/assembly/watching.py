@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from core.assembly.ingesting import ingest
 from core.assembly.parts import storage_to_check
-from core.assembly.publishing import ingestion, project_name
+from core.assembly.publishing import project_name
 from core.assembly.source import RemoteTarget, Target, open_git
 from core.assembly.stores import open_log
 from core.checks import disk_check, disk_of, git_check, log_check, storage_check
@@ -172,12 +173,9 @@ class GitHost:
             credential_ref=watched.credential_ref,
             project_name=watched.project,
         )
-        opened = ingestion(
-            self._settings, target, listener=self._listener, git=self._git, metrics=self._metrics
+        summary, state = await ingest(
+            self._settings, target, stop, listener=self._listener, git=self._git, metrics=self._metrics
         )
-        async with opened as job:
-            summary = await job.publisher.publish(job.planner.stream(), stop=stop)
-            state = job.context.git
         assert state  # noqa: S101 - a commit on a Git host has one
         return state.commit or "", summary
 

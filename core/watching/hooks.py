@@ -16,7 +16,9 @@ from core.errors import AccessDenied, InvalidEvent, UnsafeInput
 from core.safety.git_url import parse_git_url
 from core.safety.url import UrlPolicy
 
-_SIGNATURE, _TOKEN = "X-Hub-Signature-256", "X-Gitlab-Token"
+SIGNATURES = _SIGNATURE, _TOKEN = "X-Hub-Signature-256", "X-Gitlab-Token"
+"""The headers by which a hook proves itself: one of them."""
+
 _HEADS = "refs/heads/"
 # Where a URL leads is checked when it is connected to; here it is compared only.
 _ANY = UrlPolicy(
@@ -101,7 +103,7 @@ def key_of(url: str) -> str | None:
 
 def is_signed(headers: Mapping[str, str]) -> bool:
     """Whether there is anything to `verify`."""
-    return _SIGNATURE in headers or _TOKEN in headers
+    return any(name in headers for name in SIGNATURES)
 
 
 def _bytes(header: str) -> bytes:

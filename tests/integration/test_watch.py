@@ -16,6 +16,7 @@ from core.assembly.source import RemoteTarget, Target
 from core.assembly.watching import watching
 from core.errors import AccessDenied, BackendUnavailable
 from core.git.errors import UnknownCommit, UnknownRef
+from core.journal import open_journal
 from core.telemetry.health import State
 from core.watching.hooks import Push, key_of
 from core.watching.model import Outcome, Work
@@ -54,6 +55,8 @@ async def test_rounds_publish_all_then_what_changed_then_nothing(
     assert {request.git_branch for request in before} == {"main"}
     again = await one(configured, shop)
     assert (again.outcome, again.commit, again.note) == (Outcome.UNCHANGED, first, None)
+    (journal,) = configured.journal_dir.iterdir()
+    assert open_journal(journal).header.project == "shop"
     second = repository.commit(CHANGES)
     done = await one(configured, shop)
     assert (done.outcome, done.work, done.commit, done.previous, done.note) == (
