@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -44,7 +45,5 @@ class Session(Backends):
 
     async def close(self) -> None:
         """End the run and the plan, then the backends."""
-        for work in (self.run, self.plan):
-            if work is not None:
-                await work.close()
+        await asyncio.gather(*(work.close() for work in (self.run, self.plan) if work is not None))
         await super().close()

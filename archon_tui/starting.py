@@ -18,7 +18,8 @@ from archon_tui.session import Session
 # How often threads hand over, in seconds: a key must not wait the interpreter's 5 ms at every step while
 # a plan is made in another thread.
 SWITCH_S = 0.0005
-LEAVE_S = 0.25
+# What each step of leaving may take, in seconds; together less than one whatever still runs.
+CLOSE_S, LEAVE_S = 0.4, 0.1
 
 
 def is_served() -> bool:
@@ -66,8 +67,9 @@ def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session
         try:
             await app.run_async()
         finally:
-            await app.coordinator.close()
-            await session.close()
+            closing = asyncio.create_task(_close(app, session))
+            if closing in (await asyncio.wait({closing}, timeout=CLOSE_S))[0]:
+                closing.result()
 
     asyncio.set_event_loop(loop)
     crash: Exception | None = None
@@ -80,7 +82,8 @@ def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session
         for task in tasks:
             task.cancel()
         loop.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    generators = loop.create_task(loop.shutdown_asyncgens())
+    loop.run_until_complete(asyncio.wait({generators}, timeout=LEAVE_S))
     if not _threads_end(loop):
         code = explain(crash) if crash else app.return_code or 0
         sys.stdout.flush()
@@ -90,6 +93,11 @@ def leave_with(loop: asyncio.AbstractEventLoop, app: ArchonApp, session: Session
     if crash:
         raise crash
     return app.return_code or 0
+
+
+async def _close(app: ArchonApp, session: Session) -> None:
+    await app.coordinator.close()
+    await session.close()
 
 
 def _threads_end(loop: asyncio.AbstractEventLoop) -> bool:
