@@ -36,7 +36,10 @@ def main(arguments: list[str]) -> None:
         rows.append(_start())
         subject = "the given repository" if arguments else "a generated corpus of 5,000 files, 40 MB"
     measure.write(
-        "pipeline", "The main job", rows, f"Measured on {subject}; medians of {ROUNDS} alternating runs."
+        "pipeline",
+        "The main job",
+        rows,
+        f"Measured on {subject}; medians of {ROUNDS} alternating runs. [Where the time goes](findings.md).",
     )
 
 
