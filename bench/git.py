@@ -12,24 +12,25 @@ from pathlib import Path
 from bench import git_world, measure
 from bench.git_world import World, task
 from bench.measure import Row, Run
+from tests.bare_repositories import BareRepository
 from tests.servers.git_http import GitHttpServer
 
-ROUNDS = 5
+ROUNDS = 3
+FILES, PIPELINE_FILES, LARGE_FILES = 6500, 2000, 1100
 
 
 def main(arguments: Sequence[str]) -> None:
     """`--quick` leaves the repository over 1 GB out."""
     with tempfile.TemporaryDirectory(prefix="bench-git-") as scratch:
         directory = Path(scratch)
-        served = directory / "served"
-        served.mkdir()
-        made = git_world.make(served)
-        large = None if "--quick" in arguments else git_world.make_large(served)
-        with GitHttpServer(served) as server:
-            world = World(directory, server, *made)
-            rows = [*_cold(world), *_warm(world), *_pipeline(world), *_eviction(world)]
-            if large:
-                rows += _memory(world)
+        (directory / "served").mkdir()
+        with GitHttpServer(directory / "served") as server:
+            world = git_world.make(directory, server, "corpus.git", FILES)
+            rows = [*_cold(world), *_warm(world), *_eviction(world)]
+            rows += _pipeline(git_world.make(directory, server, "smaller.git", PIPELINE_FILES))
+            if "--quick" not in arguments:
+                BareRepository(server.root / "large.git").commit_incompressible(LARGE_FILES, 1 << 20)
+                rows += _memory(directory, server.url("large.git"))
     measure.write("git", "Git references and the clone cache", rows, _NOTES)
 
 
@@ -197,11 +198,10 @@ def _eviction(world: World) -> list[Row]:
     ]
 
 
-def _memory(world: World) -> list[Row]:
-    home = world.directory / "large-home"
-    url = world.server.url("large.git")
+def _memory(directory: Path, url: str) -> list[Row]:
+    home = directory / "large-home"
     task("publish", home, url, "{}")
-    run = task("consume", home, json.dumps({"git.clone_cache_dir": str(world.directory / "large-clones")}))
+    run = task("consume", home, json.dumps({"git.clone_cache_dir": str(directory / "large-clones")}))
     peak = run.details["peak"] / 2**20
     files, seconds = int(run.details["processed"]), run.seconds
     return [
@@ -257,7 +257,7 @@ def _disk(name: str, runs: Sequence[Run], packed: int) -> Row:
 
 _NOTES = f"""
 Server: git's own `git http-backend` behind a small HTTP server on loopback, on the same cores as the clients.
-The repository has {git_world.FILES:,} generated files of 7.7 KB on average, packed by `git repack -adf` as
+The repository has {FILES:,} generated files of 7.7 KB on average, packed by `git repack -adf` as
 hosts do. Ratios are medians of {ROUNDS} alternating pairs, each in a process of its own; archon's seconds
 begin in a running agent, git's with its process.
 """

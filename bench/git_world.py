@@ -15,23 +15,23 @@ from bench.measure import Run, child
 from tests.bare_repositories import ENVIRONMENT, BareRepository
 from tests.servers.git_http import GitHttpServer
 
-FILES, CHANGED = 6500, 40
-LARGE_FILES, LARGE_FILE_BYTES = 1100, 1 << 20
+CHANGED = 40
 
 
 @dataclass
 class World:
-    """A repository of `FILES` files with one commit, on a server."""
+    """A repository with one commit, on a server."""
 
     directory: Path
     server: GitHttpServer
+    name: str
     repository: BareRepository
     commit: str
     blobs: dict[str, str]
 
     @property
     def url(self) -> str:
-        return self.server.url("corpus.git")
+        return self.server.url(self.name)
 
     def fresh(self) -> Path:
         """An empty directory."""
@@ -65,24 +65,13 @@ class World:
         return commit, {path: self.repository.blob(path, commit) for path in paths}
 
 
-def make(directory: Path) -> tuple[BareRepository, str, dict[str, str]]:
-    """The corpus as a bare repository, packed as hosts pack: its commit, and blob ids by path."""
-    repository = BareRepository(directory / "corpus.git")
-    commit = repository.commit(corpus.generate(FILES, seed=7))
+def make(directory: Path, server: GitHttpServer, name: str, files: int) -> World:
+    """A corpus as a bare repository, packed as hosts pack."""
+    repository = BareRepository(server.root / name)
+    commit = repository.commit(corpus.generate(files, seed=7))
     repository.git("repack", "-q", "-a", "-d", "-f")
     repository.git("prune-packed", "-q")
-    return repository, commit, repository.blobs(commit)
-
-
-def make_large(directory: Path) -> str:
-    """`LARGE_FILES` files that do not compress, 1 MiB each."""
-    repository = BareRepository(directory / "large.git")
-    for key, value in (("core.compression", "0"), ("pack.depth", "0"), ("core.bigFileThreshold", "512k")):
-        repository.git("config", key, value)
-    block = random.Random(5).randbytes(LARGE_FILE_BYTES)
-    return repository.commit(
-        (f"data/part_{number:04}.bin", number.to_bytes(8, "big") + block[8:]) for number in range(LARGE_FILES)
-    )
+    return World(directory, server, name, repository, commit, repository.blobs(commit))
 
 
 def task(name: str, *arguments: object) -> Run:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import struct
 import subprocess
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from dulwich.object_format import SHA1
+from dulwich.pack import pack_object_header, write_pack_index
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -78,6 +84,41 @@ class BareRepository:
                 stream.write(part)
         assert process.wait() == 0
         return self.git("rev-parse", f"refs/heads/{branch}")
+
+    def commit_incompressible(self, count: int, size: int, *, seed: int = 5) -> str:
+        """Commit `count` files of `size` bytes that neither deflate nor make deltas.
+
+        The pack is written here: git hashes every byte four times, at a sixth of the speed.
+        """
+        self.git("config", "core.bigFileThreshold", "512k")
+        block = random.Random(seed).randbytes(size)
+        entries, names = [], []
+        digest = hashlib.sha1(usedforsecurity=False)
+        path = self.path / "objects" / "pack" / "pack-incompressible.pack"
+        with path.open("wb") as pack:
+
+            def write(data: bytes) -> None:
+                digest.update(data)
+                pack.write(data)
+
+            write(b"PACK" + struct.pack(">LL", 2, count))
+            for number in range(count):
+                content = number.to_bytes(8, "big") + block[8:]
+                oid = hashlib.sha1(b"blob %d\0" % size + content, usedforsecurity=False)
+                packed = bytes(pack_object_header(3, None, size, SHA1)) + zlib.compress(content, 0)
+                entries.append((oid.digest(), pack.tell(), zlib.crc32(packed)))
+                names.append(f"100644 blob {oid.hexdigest()}\tpart_{number:04}.bin\n")
+                write(packed)
+            pack.write(digest.digest())
+        with path.with_suffix(".idx").open("wb") as index:
+            write_pack_index(index, sorted(entries), digest.digest())
+        made = subprocess.run(
+            ["git", "mktree"], cwd=self.path, env=ENVIRONMENT, input="".join(names),
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        commit = self.git("commit-tree", "-m", "large", made.stdout.strip())
+        self.git("update-ref", "refs/heads/main", commit)
+        return commit
 
     def _parent(self, branch: str, parent: str | None) -> str | None:
         if parent != "branch":

@@ -80,3 +80,10 @@ async def fetching(
         yield Fetching(fetcher, cache, hosts)
     finally:
         await fetcher.close()
+
+
+def nothing_is_left(of: Fetching, directory: Path) -> bool:
+    """Whether no pack, whole or half, and no reservation is in the cache at `directory`."""
+    stats = of.cache.stats()
+    left = [path for path in (directory / "clones").rglob("*") if path.suffix in {".pack", ".idx"}]
+    return not left and not list(directory.rglob("incoming-*")) and stats.reserved_bytes == 0

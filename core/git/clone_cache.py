@@ -32,6 +32,7 @@ LARGEST_STEP: Final = 64 << 20
 # Each open store holds descriptors and mappings of its packs.
 OPEN_STORES: Final = 8
 ABOUT: Final = "about.json"
+_HINT: Final = "see git.clone_cache_max_size_gb"
 
 
 class Growth:
@@ -50,7 +51,13 @@ class Growth:
         self._used += size
         if self._used <= self._reserved:
             return
-        step = max(self._used - self._reserved, min(max(self._reserved, FIRST_STEP), LARGEST_STEP))
+        room = self._cache.max_bytes - self._reserved
+        if self._used - self._reserved > room:
+            raise CloneTooLarge(
+                f"it takes more than the whole clone cache of {self._cache.max_bytes:,} B", hint=_HINT
+            )
+        step = min(max(self._reserved, FIRST_STEP), LARGEST_STEP, room)
+        step = max(self._used - self._reserved, step)
         token = f"{self._key}/{self._name}#{len(self._tokens)}"
         self._cache.reserve(token, self._key, step)
         self._tokens.append(token)
@@ -207,10 +214,9 @@ class CloneCache:
         try:
             evicted = self.index.reserve(token, key, size, lambda: None)
         except NoRoom as error:
-            hint = "see git.clone_cache_max_size_gb"
             if error.cause == "too_large":
-                raise CloneTooLarge(f"the clone cache is too small: {error}", hint=hint) from None
-            raise BackendUnavailable(f"the clone cache has {error}", hint=hint) from None
+                raise CloneTooLarge(f"the clone cache is too small: {error}", hint=_HINT) from None
+            raise BackendUnavailable(f"the clone cache has {error}", hint=_HINT) from None
         if evicted:
             self.count("evictions", evicted)
             self._close_stale()

@@ -24,7 +24,7 @@ from core.git.incoming import Incoming
 from core.git.source import GitContent, GitSource, Wanted
 from core.git.transfer import TransferLimits
 from tests.bare_repositories import BareRepository, generated_files
-from tests.git_fetching import MIB, Fetching, fetching
+from tests.git_fetching import MIB, Fetching, fetching, nothing_is_left
 from tests.servers.git_http import DISCOVERY, UPLOAD_PACK, Fault, GitHttpServer
 
 FILES = dict(generated_files(60))
@@ -61,12 +61,6 @@ async def failure(of: Fetching, host: Host, server: GitHttpServer) -> ArchonErro
     (error,) = {id(answer): answer for answer in await fetch(of, host, server)}.values()
     assert isinstance(error, ArchonError)
     return error
-
-
-def nothing_is_left(of: Fetching, directory: Path) -> bool:
-    stats = of.cache.stats()
-    left = [path for path in (directory / "clones").rglob("*") if path.suffix in {".pack", ".idx"}]
-    return not left and not list(directory.rglob("incoming-*")) and stats.reserved_bytes == 0
 
 
 async def recovers(of: Fetching, host: Host, server: GitHttpServer) -> bool:

@@ -25,8 +25,9 @@ CHUNK = 1 << 16
 class Fault:
     """What to do instead of (or to) the answer of requests whose path ends in `on`, `times` times.
 
-    `corrupt` flips a byte of the pack, `truncate` ends the answer early, `hang` sends headers and half of
-    the answer and then nothing, `drip` sends one byte every `pause` seconds.
+    `corrupt` flips a byte of the pack, `truncate` ends the answer early, `hang` sends headers, the first
+    `after` bytes, half of the next part and then nothing, `drip` sends one byte every `pause` seconds.
+    `reached` is set when the request arrives, `hanging` when nothing more will come.
     """
 
     kind: Literal["status", "redirect", "corrupt", "truncate", "hang", "drip", "reset"]
@@ -35,7 +36,9 @@ class Fault:
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     pause: float = 0.05
+    after: int = 0
     reached: threading.Event = field(default_factory=threading.Event)
+    hanging: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -215,14 +218,17 @@ async def _chunks(stdout: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 async def _spoiled(chunks: AsyncIterator[bytes], fault: Fault | None) -> AsyncIterator[bytes]:
     kind = fault.kind if fault else None
+    passed = 0
     async for chunk in chunks:
+        passed += len(chunk)
         if kind == "corrupt":
             yield _with_flipped_pack_byte(chunk)
         elif kind == "truncate":
             yield chunk[: len(chunk) // 2]
             return
-        elif kind == "hang":
+        elif fault and kind == "hang" and passed > fault.after:
             yield chunk[: len(chunk) // 2]
+            fault.hanging.set()
             await asyncio.Event().wait()
         elif kind == "drip":
             assert fault
