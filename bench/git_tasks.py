@@ -263,10 +263,9 @@ def publish(home: Path, source: str, options: dict[str, object]) -> None:
     from core.assembly.publishing import ingestion
     from core.assembly.source import RemoteTarget, Target
 
-    target = Target(
-        RemoteTarget(source) if "://" in source else Path(source),
-        force_reindex=bool(options.pop("force", False)),
-    )
+    force, checksums = bool(options.pop("force", False)), bool(options.pop("checksums", False))
+    path = RemoteTarget(source, checksums) if "://" in source else Path(source)
+    target = Target(path, force_reindex=force)
 
     async def work() -> int:
         async with ingestion(_settings(home, options), target) as job:

@@ -12,6 +12,7 @@ import pytest
 from core.errors import ArchonError, UnsafeInput
 from core.events.v2 import GitCredentials
 from core.git.errors import MissingBlob, MissingPath
+from core.git.remote_repository import open_remote
 from core.git.source import GitContent, GitSource, Wanted
 from core.safety.url import UrlPolicy
 from tests.bare_repositories import BareRepository
@@ -65,6 +66,7 @@ REFS = [
     "",
     "@{0}",
 ]
+REF_NAMES = ["--upload-pack=touch {mark}", "-x", "../x", "", "@{{0}}", "a..b", "a:b", "ext::touch {mark}"]
 PATHS = [
     "../../../../etc/passwd",
     "/etc/passwd",
@@ -224,3 +226,14 @@ async def test_the_cache_is_for_its_owner_only(tmp_path: Path, root: Path, serve
     for directory in (tmp_path / "cache", *(tmp_path / "cache").rglob("*")):
         if directory.is_dir():
             assert stat.S_IMODE(directory.stat().st_mode) == 0o700, directory
+
+
+@pytest.mark.parametrize("text", [*REF_NAMES, "x" * 4096, "a\nb", "a\0b", "refs/heads/../../x", "\x1b[2J"])
+async def test_refs_that_a_person_gives(tmp_path: Path, root: Path, server: GitHttpServer, text: str) -> None:
+    mark = tmp_path / "owned"
+    asked = len(server.seen)
+    async with fetching(tmp_path / "cache", policy=POLICY) as of:
+        with pytest.raises(UnsafeInput):
+            await open_remote(of.fetcher, server.url("r.git"), text.format(mark=mark))
+    assert not mark.exists()
+    assert len(server.seen) == asked
