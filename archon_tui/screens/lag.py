@@ -126,6 +126,10 @@ class LagPage(Page):
             side.add_class("side")
             yield side
 
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.partitions.sort(COLUMNS[0])  # the worst first: it is what one is called for
+
     @property
     def partitions(self) -> RowList[PartitionReport]:
         return self.query_one("#partitions", RowList)
