@@ -23,6 +23,8 @@ from bench.measure import Row, Run
 from core.telemetry.cpu import cpu_seconds
 
 ROUNDS = 5
+# What CPU times of processes are counted in.
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def main(arguments: list[str]) -> None:
@@ -120,7 +122,7 @@ def _row(name: str, subject: list[Run], floor: list[Run], ratio: float, target: 
 def _cpu_row(name: str, subject: list[Run], floor: list[Run]) -> Row:
     """The same by CPU time, which other work on the machine hardly touches."""
     used, least = ([run.details["cpu_s"] for run in runs] for runs in (subject, floor))
-    ratio = statistics.median(a / b for a, b in zip(used, least, strict=True))
+    ratio = statistics.median(a / max(b, TICK_S) for a, b in zip(used, least, strict=True))
     figure, floor_figure = (f"{statistics.median(each):.3f} s" for each in (used, least))
     return Row(name, figure, floor_figure, f"{ratio:.2f}", "–", None)
 
