@@ -15,7 +15,7 @@ from bench.measure import Row, Run
 from tests.bare_repositories import BareRepository
 from tests.servers.git_http import GitHttpServer
 
-ROUNDS = 3
+ROUNDS = 5
 FILES, PIPELINE_FILES, LARGE_FILES = 6500, 2000, 1100
 
 
@@ -282,9 +282,9 @@ publishing show what that costs. Because sizes are then unknown, the agent holds
 contents at once; what is beyond is read again from the clone in its turn, which bounds memory and costs a
 second inflation of those files only.
 
-Whole objects are inflated straight from the mapped pack and hashed once; more than a third of a warm read is
-the floor shown beside it. What remains of a cold batch is mostly the host, which looks for deltas among the
-blobs that it is asked for: git's own batch waits for the same.
+Whole objects are inflated straight from the mapped pack and hashed once: the floor of a warm read. What
+remains of a cold batch is mostly the host, which looks for deltas among the blobs that it is asked for: git's
+own batch waits for the same. By path, every tree is fetched and listed first; events carry blob ids.
 """
 
 
