@@ -56,6 +56,7 @@ async def fetching(
     attempts: int = 1,
     max_file_bytes: int = 64 * MIB,
     lfs: bool = False,
+    in_flight: int = 10,
 ) -> AsyncIterator[Fetching]:
     """A fetcher that keeps its clones in `directory`; `secrets` are the environment it sees."""
     limits = limits or TransferLimits(deadline_s=20, stall_s=10, max_bytes=512 * MIB)
@@ -74,6 +75,7 @@ async def fetching(
         hosts,
         limits=limits,
         retry=RetryPolicy(attempts, limits.deadline_s, sleep=sleep),
+        in_flight=in_flight,
         lfs=LfsClient(sessions, max_file_bytes) if lfs else None,
     )
     try:

@@ -92,7 +92,7 @@ async def test_what_the_dashboard_draws(settings: Settings, server: GitHttpServe
         await pilot.press("escape", "R")
         await until(pilot, lambda: app.screen is not app.page)
         shown += app.export_screenshot()
-        await pilot.press("enter")
+        await pilot.press("y")
         await until(pilot, lambda: session.run and session.run.state.is_over)
         server.tokens["private.git"] = "another"  # from now on the host refuses it
         for screen in SCREENS:

@@ -278,6 +278,18 @@ async def test_callers_that_want_the_same_ask_for_it_once(
         assert len(wants) == len(set(wants)) == len(wanted) + 1
 
 
+async def test_no_more_exchanges_with_hosts_than_allowed_at_once(
+    tmp_path: Path, root: Path, world: World
+) -> None:
+    with GitHttpServer(root) as server:
+        async with fetching(tmp_path, in_flight=3) as of:
+            source = GitSource(server.url("r.git"), world.first)
+            wanted = [Wanted(path, blob) for path, blob in world.blobs.items()]
+            answers = await asyncio.gather(*(of.fetcher.fetch_many(source, [one]) for one in wanted))
+        assert [content(answer) for (answer,) in answers] == [world.files[one.path] for one in wanted]
+        assert 2 <= server.most_at_once <= 3
+
+
 async def test_a_caller_that_leaves_does_not_take_the_others_along(
     tmp_path: Path, world: World, server: GitHttpServer
 ) -> None:

@@ -56,6 +56,7 @@ class GitHttpServer:
 
     `answers` are given in place of Git's own, by path: body and content type.
     `protocol_v2=False` hides the client's wish for version 2, as hosts before Git 2.18 do.
+    `most_at_once` is how many packs were ever being asked for at the same time.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class GitHttpServer:
         self.answers: dict[str, tuple[bytes, str]] = {}
         self.routes: list[web.RouteDef] = []
         self.port = 0
+        self.most_at_once = self._at_once = 0
         self._certificate = certificate
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -138,7 +140,12 @@ class GitHttpServer:
             return web.Response()
         if not self._allowed(request):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-        return await self._backend(request, body, seen, fault)
+        self._at_once += request.path.endswith(UPLOAD_PACK)
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self._backend(request, body, seen, fault)
+        finally:
+            self._at_once -= request.path.endswith(UPLOAD_PACK)
 
     def _fault(self, path: str) -> Fault | None:
         for fault in self.faults:
