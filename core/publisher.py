@@ -15,22 +15,20 @@ from typing import Any, Protocol
 
 from core.batches import Batch, BatchProcessor, PackedFile
 from core.breaker import Breakers
-from core.errors import ArchonError, BackendUnavailable, ContentChanged, MessageTooLarge, RetryableError
-from core.events.codec import encode_file, encode_request, to_json
+from core.errors import ArchonError, MessageTooLarge
+from core.events.codec import encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
 from core.events.topics import REQUESTED_V2
 from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, PayloadV2
-from core.fallbacks import INFEASIBLE, PUBLISHER, fallback
+from core.fallbacks import INFEASIBLE
 from core.history.selection import said_of_choice
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
+from core.packing import Packer
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.progress import (
     BatchPublished,
     BatchRefused,
-    FallbackUsed,
     FilesDeleted,
-    FileSkipped,
-    FilesPacked,
     FilesPublished,
     FilesScanned,
     FilesUnchanged,
@@ -38,10 +36,9 @@ from core.progress import (
     SpanEnded,
     ignore,
 )
-from core.repository.facts import FileFacts, Skip, SkipReason
+from core.repository.facts import FileFacts, Skip
 from core.safety.redact import redact
-from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
-from core.strategies.selector import Choice
+from core.strategies.base import PublishContext, Strategy
 from core.summary import IngestSummary
 from core.telemetry.log_context import logging_with
 from core.telemetry.trace import Span, process_span
@@ -49,7 +46,6 @@ from core.telemetry.trace import Span, process_span
 logger = logging.getLogger(__name__)
 
 BATCHES_IN_FLIGHT = 4
-PACKS_IN_FLIGHT = 16
 # Room in a message for its key, headers and the log's own framing, in bytes.
 MESSAGE_OVERHEAD = 1024
 
@@ -120,19 +116,18 @@ class Publisher:
         """
         self._log = log
         self._context = context
-        self._strategies = {strategy.name: strategy for strategy in strategies}
         self._rules = rules
         self._manifest = manifest
         self._tell = listener
         self._clock = clock
         self._correlation_id = correlation_id or str(uuid.uuid4())
         self._span = span or process_span()
-        self._breakers = breakers or Breakers("publisher", listener=listener)
         self._observe = observe
-        self._unprepared: dict[ContentStrategy, ArchonError] = {}
         self._payload: dict[str, Any] = {}
         self._batch_ids = 0
         self._summary = IngestSummary(context.project_name)
+        breakers = breakers or Breakers("publisher", listener=listener)
+        self._packer = Packer(strategies, context, self._summary, breakers, listener, clock)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._batches = BatchProcessor(rules.batch_size, 0)
         self._failure: ArchonError | None = None
@@ -161,11 +156,7 @@ class Publisher:
 
     async def _run(self, plan: AsyncIterator[list[PlanItem]], stop: asyncio.Event | None) -> IngestSummary:
         started = self._clock()
-        for strategy in self._strategies.values():
-            try:
-                self._payload |= await strategy.prepare(self._context)
-            except RetryableError as error:
-                self._unprepared[strategy.name] = error
+        self._payload = await self._packer.prepare()
         self._batches = BatchProcessor(self._rules.batch_size, self._room())
         async with aclosing(plan) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
@@ -198,139 +189,22 @@ class Publisher:
         unchanged = 0
         for item in chunk:
             if isinstance(item, Skip):
-                self._skip(item)
+                self._packer.skip(item)
             elif isinstance(item, Unchanged):
                 unchanged += 1
             else:
                 planned.append(item)
                 if wished := item.choices[0].instead_of:
-                    self._fall_back(wished, item.strategy, INFEASIBLE, item.why)
+                    self._packer.fall_back(wished, item.strategy, INFEASIBLE, item.why)
         self._summary.files_discovered += len(chunk)
         self._summary.files_unchanged += unchanged
         scanned = sum(item.facts.size for item in planned)
         self._tell(FilesScanned(len(chunk), scanned))
         if unchanged:
             self._tell(FilesUnchanged(unchanged))
-        for packed in await self._pack_all(planned):
+        for packed in await self._packer.pack_all(planned):
             if batch := self._batches.add(packed):
                 await self._start(batch)
-
-    async def _pack_all(self, planned: Sequence[PlannedFile]) -> list[PackedFile]:
-        """Pack a chunk; what touches a backend runs side by side."""
-        limit = asyncio.Semaphore(PACKS_IN_FLIGHT)
-
-        async def one(item: PlannedFile) -> PackedFile | None:
-            async with limit:
-                return await self._pack(item.facts, item.content, item.choices)
-
-        slow = [asyncio.create_task(one(item)) for item in planned if item.encoded is None]
-        ready = [
-            PackedFile(
-                item.facts,
-                item.strategy,
-                item.encoded_size,
-                item.encoded,
-                item.facts.checksum,
-                item.content,
-                item.choices[1:],
-                scores=item.choices[0].scores,
-            )
-            for item in planned
-            if item.encoded is not None
-        ]
-        for strategy in {file.strategy for file in ready}:
-            share = [file.facts.size for file in ready if file.strategy is strategy]
-            self._tell(FilesPacked(strategy, len(share), sum(share), 0.0))
-        try:
-            return ready + [packed for task in slow if (packed := await task) is not None]
-        finally:
-            for task in slow:
-                task.cancel()
-
-    async def _pack(
-        self, facts: FileFacts, content: bytes | None, choices: Sequence[Choice]
-    ) -> PackedFile | None:
-        """Pack by the first choice that works; a file none can carry is skipped with every reason."""
-        refusals: list[str] = []
-        unreachable: BackendUnavailable | None = None
-        choices = in_table_order(choices)
-        for index, choice in enumerate(choices):
-            started = self._clock()
-            try:
-                fields = await self._fields(choice.strategy, SourceFile(facts, content))
-            except ContentChanged as error:
-                self._skip(Skip(facts.path, SkipReason.CHANGED_WHILE_READ, str(error)))
-                return None
-            except ArchonError as error:
-                refusals.append(f"{choice.strategy}: {error}")
-                unreachable = unreachable or (error if isinstance(error, BackendUnavailable) else None)
-                following = choices[index + 1].strategy if index + 1 < len(choices) else "skip"
-                self._fall_back(choice.strategy, following, error.reason, str(error))
-                continue
-            file = wire_file(facts, choice.strategy, fields)
-            encoded = encode_file(file)
-            if len(encoded) > self._context.max_file_bytes:
-                refusals.append(f"{choice.strategy}: {len(encoded):,} B encoded")
-                continue
-            seconds = self._clock() - started
-            self._tell(FilesPacked(choice.strategy, 1, facts.size, seconds))
-            return PackedFile(
-                facts,
-                choice.strategy,
-                len(encoded),
-                encoded,
-                file["checksum"],
-                content,
-                choices[index + 1 :],
-                seconds,
-                choices[0].strategy if index else None,
-                choices[0].scores,
-            )
-        self._skip(self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices))
-        self._summary.unreachable = self._summary.unreachable or unreachable
-        return None
-
-    def _skip_of(
-        self, facts: FileFacts, reason: SkipReason, refusals: Sequence[str], tried: Sequence[Choice]
-    ) -> Skip:
-        """The skip of a file that every strategy that was `tried` failed; the others say why they cannot."""
-        names = {choice.strategy for choice in tried}
-        verdicts = {
-            name: strategy.feasible(facts, self._context)
-            for name, strategy in self._strategies.items()
-            if name not in names
-        }
-        others = [f"{name}: {verdict.why}" for name, verdict in verdicts.items() if not verdict.feasible]
-        return Skip(facts.path, reason, "; ".join([*refusals, *others]))
-
-    async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:
-        """A file's wire fields. Raises what the strategy raises, or `CircuitOpen`."""
-        strategy = self._strategies[name]
-        if isinstance(strategy, PureStrategy):
-            return await strategy.pack(file, self._context)
-        if name in self._unprepared:
-            raise self._unprepared[name]
-        breaker = self._breakers.of(name)
-        if not breaker.admit():
-            raise breaker.refusal()
-        try:
-            fields = await strategy.pack(file, self._context)
-        except ArchonError as error:
-            breaker.record(error)
-            raise
-        breaker.record(None)
-        return fields
-
-    def _fall_back(self, wanted: str, used: str, cause: str, message: str) -> None:
-        name = fallback(wanted, used, cause)
-        if name not in self._summary.fallbacks:
-            logger.warning("fallback %s: %s", name, redact(message))
-        self._summary.fallbacks[name] += 1
-        self._tell(FallbackUsed("publisher", wanted, used, cause))
-
-    def _skip(self, skip: Skip) -> None:
-        self._summary.skipped.append(skip)
-        self._tell(FileSkipped(skip.path, skip.reason, skip.detail, skip.reason.is_fault))
 
     async def _start(self, batch: Batch) -> None:
         """Send a batch beside at most `BATCHES_IN_FLIGHT - 1` others."""
@@ -379,16 +253,7 @@ class Publisher:
         if len(batch.files) > 1:
             for half in batch.halves():
                 await self._send(half)
-            return
-        (file,) = batch.files
-        others = in_table_order(file.others, file.strategy)
-        following = others[0].strategy if others else "skip"
-        self._fall_back(file.strategy, following, error.reason, str(error))
-        if not others:
-            tried = [Choice(file.strategy, "")]
-            refusals = [f"{file.strategy}: {error}"]
-            self._skip(self._skip_of(file.facts, SkipReason.TOO_LARGE, refusals, tried))
-        elif packed := await self._pack(file.facts, file.content, others):
+        elif packed := await self._packer.upgrade(batch.files[0], error):
             await self._send(Batch.of([packed]))
 
     def _acknowledged(self, batch: Batch, encoded_bytes: int, seconds: float, batch_id: int) -> None:
@@ -503,12 +368,3 @@ class Publisher:
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
-
-
-def in_table_order(choices: Sequence[Choice], failed: ContentStrategy | None = None) -> list[Choice]:
-    """The first choice and its stand-ins as `core.fallbacks` orders them; without it where it `failed`."""
-    kept = list(choices[:1]) if failed is None else []
-    first = failed or (kept[0].strategy if kept else None)
-    feasible = {choice.strategy: choice for choice in choices}
-    order = PUBLISHER[first].order if first else ()
-    return kept + [feasible[name] for name in order if name in feasible]

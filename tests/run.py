@@ -14,7 +14,7 @@ GATES: tuple[tuple[str, int, str], ...] = (
     (
         "publisher and batches",
         90,
-        "core/publisher.py,core/dry_run.py,core/batches.py,core/planner.py,core/manifest.py",
+        "core/publisher.py,core/packing.py,core/dry_run.py,core/batches.py,core/planner.py,core/manifest.py",
     ),
     ("consumer and batch processor", 90, "core/consumer.py,core/processor.py,core/dead_letters.py"),
     ("intelligence", 90, "core/intelligence/*"),
