@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections import Counter
@@ -42,8 +41,6 @@ from core.strategies.base import PublishContext, Strategy
 from core.summary import IngestSummary
 from core.telemetry.log_context import logging_with
 from core.telemetry.trace import Span, process_span
-
-logger = logging.getLogger(__name__)
 
 BATCHES_IN_FLIGHT = 4
 # Room in a message for its key, headers and the log's own framing, in bytes.
