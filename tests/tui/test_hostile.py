@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from archon_tui.actions import SCREENS
 from archon_tui.app import ArchonApp
 from archon_tui.export import as_csv
 from archon_tui.peek import lines_of
 from archon_tui.text import fit, wrap
 from archon_tui.widgets.line_view import LineView, wrapped
 from archon_tui.widgets.row_list import RowList
-from core.assembly.publishing import ingestion
-from core.assembly.source import Target
 from tests.tui.driving import HOSTILE, chosen, drawn, page, session_for, until
 
+# What may list nothing although all was published and analysed: problems, and caches that nobody used.
+EMPTY = ("run", "cache")
 CONTENT = b"x = '\x1b]0;owned\x07'  # \xe2\x80\xae reversed\n"
 
 
@@ -36,11 +38,17 @@ def is_safe(text: str) -> bool:
     return all(char.isprintable() for char in text) and "\u202e" not in text
 
 
+def lists(app: ArchonApp, screen: str) -> bool:
+    """Whether the screen is shown and lists what it has."""
+    if app.current_mode != screen or not app.page.is_mounted:
+        return False
+    rows = app.page.main_list
+    return screen in EMPTY or (rows is not None and len(rows.rows) > 0)
+
+
 async def test_every_list_and_pane_draws_hostile_names(repository: Path, tmp_path: Path) -> None:
     session = session_for(tmp_path / "home", repository)
     session.choose(chosen(repository))
-    async with ingestion(session.settings, Target(repository, project_name="bad [bold]name")) as job:
-        await job.publisher.publish(job.planner.stream())
     app = ArchonApp(session, first="plan")
     async with app.run_test(size=(160, 40)) as pilot:
         await until(pilot, lambda: session.plan and session.plan.is_complete)
@@ -59,8 +67,13 @@ async def test_every_list_and_pane_draws_hostile_names(repository: Path, tmp_pat
             "\\xff.py",
         ):
             assert shown in text
-        for screen in ("plan", "run", "lag", "events", "results", "repos"):
+        await pilot.press("R", "y")
+        await until(pilot, lambda: session.run and session.run.state.is_over)
+        assert session.run
+        assert session.run.model.counts["analyzed"] == len(HOSTILE)
+        for screen in SCREENS:
             await app.go(screen)
+            await until(pilot, partial(lists, app, screen))
             await pilot.pause()
             for widget in page(pilot).query("RowList, LineView"):
                 assert isinstance(widget, RowList | LineView)

@@ -81,7 +81,19 @@ def test_walking_the_screens_leaves_no_raw_byte_of_a_name(terminal: pexpect.spaw
     expect(b"hostile")
     terminal.send("\r")
     expect(b"text up to")
-    for key, word in (("w", b"selector"), ("4", b"VERDICT"), ("7", b"WHAT"), ("9", b"QUALITY")):
+    walk = (
+        ("w", b"selector"),
+        ("3", b"no run yet"),
+        ("4", b"VERDICT"),
+        ("5", b"LOOKUPS"),
+        ("6", b"ONCE"),
+        ("7", b"WHAT"),
+        ("8", b"CHECK OR"),
+        ("9", b"QUALITY"),
+        ("1", b"REPOSITORY"),
+        ("2", b"WHY"),
+    )
+    for key, word in walk:
         terminal.send(key)
         expect(word)
     terminal.send("q")
