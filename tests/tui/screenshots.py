@@ -93,8 +93,8 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
 
     for key, name in (("5", "cache"), ("6", "cost"), ("8", "health")):
         await pilot.press(key)
-        await until(pilot, lambda name=name: app.current_mode == name)
-        await pilot.pause(3.0)
+        await until(pilot, lambda name=name: app.current_mode == name and len(app.page.main_list.rows) > 0)  # type: ignore[union-attr]
+        await pilot.pause()
         save(name)
 
 
