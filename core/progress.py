@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.events.common import ContentStrategy
@@ -239,9 +239,9 @@ class AgentsReported:
     failed: int
     skipped: int
     events_waiting: int
-    by_source: Mapping[str, int]
-    hits: Mapping[str, int]
-    misses: Mapping[str, int]
+    by_source: dict[str, int]
+    hits: dict[str, int]
+    misses: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -79,7 +79,6 @@ def stats(
         console.table(columns, rows, right=frozenset({"ENTRIES", "HIT RATE", "HITS", "EVICTED", "CORRUPT"}))
     )
     _show_entries({name: listed for name, (_, listed) in found.items() if listed})
-    _say_if_none(found)
 
 
 def _show_entries(listed: dict[str, list[Listed]]) -> None:
@@ -110,7 +109,6 @@ def verify(loaded: Loaded, kind: Type = None, as_json: JsonFlag = False) -> None
         for name, checkup in found.items():
             amount = f"{checkup.entries:,} entries, {units.size(checkup.bytes)}"
             console.out.print(f"{name}: {amount}, {checkup.corrupt:,} corrupt and dropped")
-        _say_if_none(found)
     raise typer.Exit(ExitCode.SOME_FAILED if any(each.corrupt for each in found.values()) else ExitCode.OK)
 
 
@@ -139,7 +137,6 @@ def clear(
     for name, (count, size) in removed.items():
         verb = "would remove" if dry_run else "removed"
         console.out.print(f"{name}: {verb} {count:,} entries, {units.size(size)}")
-    _say_if_none(removed)
 
 
 app.command()(warm)
@@ -148,12 +145,17 @@ app.command()(warm)
 def _each(
     loaded: Loaded, kind: str | None, work: Callable[[str, Cache], Answer], *, scan: bool = True
 ) -> dict[str, Answer]:
-    """The answers of the caches that are turned on, by type. Raises `UsageError` for a type there is not."""
+    """The answers of the caches that are turned on, by type.
+
+    Raises `UsageError` for a type there is not, or that is turned off.
+    """
     from core.assembly.stores import CACHE_KINDS, open_caches
 
     if kind is not None and kind not in CACHE_KINDS:
         raise UsageError(f"there is no {kind} cache", hint=f"there are: {', '.join(CACHE_KINDS)}")
     caches = open_caches(loaded.settings, CACHE_KINDS if kind is None else (kind,), scan=scan)
+    if not caches:
+        raise UsageError(f"the {kind} cache is turned off", hint="see --cache-max-size-gb")
     try:
         return {name: work(name, opened) for name, opened in caches.items()}
     finally:
@@ -166,8 +168,3 @@ def _telling() -> Iterator[Callable[[str], Tell]]:
     """Tells how far reading a cache is, on a terminal."""
     with console.bar() as show:
         yield lambda name: lambda done, total: show(name, done, total)
-
-
-def _say_if_none(answers: dict[str, Any]) -> None:
-    if not answers:
-        console.say("that cache is turned off: see --cache-max-size-gb")

@@ -179,7 +179,7 @@ def test_nobody_at_the_endpoint_is_exit_4(tmp_path: Path, repository: Path) -> N
 def test_the_cache_can_be_looked_at_and_emptied(agent: Agent) -> None:
     assert "0 B of 10.0 GB" in agent.run("cache", "stats").stdout
     assert agent.json("cache", "clear", "--yes") == {
-        "removed": {"object": {"entries": 0, "bytes": 0}},
+        "removed": {name: {"entries": 0, "bytes": 0} for name in ("object", "git")},
         "dry_run": False,
     }
     unknown = agent.run("cache", "stats", "--type", "tape")
