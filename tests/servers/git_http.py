@@ -118,6 +118,11 @@ class GitHttpServer:
     async def _stop(self) -> None:
         assert self._runner
         await self._runner.cleanup()
+        # What is cancelled still ends its process; a loop that closes before that leaves it to the collector.
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=20)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
