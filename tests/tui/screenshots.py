@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,11 @@ from archon_tui.chosen import Chosen
 from archon_tui.demo import demo_settings, files, make_repository, prepare
 from archon_tui.session import Session
 from core.settings import load
+from tests.tui.driving import until, view
 
 ROOT = Path(__file__).parents[2]
 SIZE = (120, 36)
 PATIENCE_S = 120.0
-
-
-async def until(pilot: Pilot[Any], condition: Any) -> None:
-    """Wait until `condition` holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (pilot.app.screen_stack and condition()):
-            await pilot.pause()
 
 
 async def shoot(out: Path) -> None:
@@ -53,7 +48,8 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
 
     page: Any = app.page
     await until(pilot, lambda: len(page.repos.rows) >= 3 and all(repo.looked for repo in page.repos.rows.all))
-    await pilot.pause()
+    await until(pilot, lambda: app.seen and "state" in view(page, "#repo"))
+    await pilot.pause(0.5)
     save("repos")
 
     await pilot.press("4")
@@ -93,9 +89,14 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
 
     for key, name in (("5", "cache"), ("6", "cost"), ("8", "health")):
         await pilot.press(key)
-        await until(pilot, lambda name=name: app.current_mode == name and len(app.page.main_list.rows) > 0)  # type: ignore[union-attr]
+        await until(pilot, partial(_is_filled, app, name))
         await pilot.pause()
         save(name)
+
+
+def _is_filled(app: ArchonApp, name: str) -> bool:
+    shown: Any = app.page
+    return app.current_mode == name and len(shown.main_list.rows) > 0
 
 
 if __name__ == "__main__":
