@@ -112,7 +112,8 @@ class Terminal:
 
 def _environment(home: Path) -> dict[str, str]:
     # As installed: modules are compiled once, not at every start.
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    dropped = ("PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "ARCHON_HOME": str(home), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 
 

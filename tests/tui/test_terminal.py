@@ -22,7 +22,9 @@ PATIENCE_S = 60
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARCHON_", "COV_"))}
+    # COLUMNS and LINES would outdo the terminal's own size; pytest-xdist sets them.
+    dropped = ("ARCHON_", "COV_", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**kept, "ARCHON_HOME": str(home), "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
 
 
