@@ -49,6 +49,7 @@ class Terminal:
             dimensions=(36, 120),
         )
         self._seen = bytearray()
+        self._mark = 0  # where the last key was typed
         self._news = threading.Condition()
         self._over = False
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -75,26 +76,27 @@ class Terminal:
                 return
 
     def send(self, keys: str) -> float:
-        """Type; forgets what was written before. When it was, by the monotonic clock."""
+        """Type; forgets what was written before the last key. When it was, by the monotonic clock."""
         with self._news:
-            self._seen.clear()
+            del self._seen[: self._mark]
+            self._mark = len(self._seen)
         sent = time.monotonic()
         os.write(self.child.child_fd, keys.encode())
         return sent
 
     def shows(self, pattern: bytes, patience_s: float = PATIENCE_S) -> float:
-        """Wait until `pattern` was written; when it was read."""
+        """Wait until `pattern` was written since the last key; when it was read."""
         wanted = re.compile(pattern)
         until = time.monotonic() + patience_s
         with self._news:
-            while not wanted.search(self._seen):
+            while not wanted.search(self._seen, self._mark):
                 if self._over or time.monotonic() > until:
                     raise TimeoutError(f"{pattern!r} was not written: {bytes(self._seen[-2000:])!r}")
                 self._news.wait(until - time.monotonic())
             return time.monotonic()
 
     def has(self, pattern: bytes) -> bool:
-        """Whether it was written since the last key."""
+        """Whether it was written since the last key but one: not to miss what came just before the last."""
         with self._news:
             return re.search(pattern, self._seen) is not None
 
