@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real agent, evaluates archon's rules, and answers every dashboard's query."""
+"""A real Prometheus scrapes a real agent and watcher; archon's rules and dashboards' queries are answered."""
 
 from __future__ import annotations
 
@@ -18,20 +18,33 @@ import yaml
 
 from archon_agent.http.agent import agent_handlers
 from archon_agent.http.server import serving
+from archon_agent.http.watch import watch_handlers
 from core.assembly.consuming import consuming
 from core.assembly.publishing import ingestion
 from core.assembly.source import Target
 from core.settings import Settings, load
 from core.settings.http import HttpSettings
 from deploy.grafana.dashboards import DASHBOARDS
+from tests import watching
+from tests.bare_repositories import BareRepository
 from tests.repositories import FILES, commit
+from tests.servers.git_http import GitHttpServer
 from tests.servers.process import ServerProcess, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
-# Queries about what this agent did not do: fail, fall back, use a cache or a backend.
-QUIET = ("fallbacks", "retries", "breaker", "cache", "dead_letters_total[5m]", "failed_files_total[5m]")
+# Queries about what these did not do: fail, fall back, use a cache or a backend, receive a push hook.
+QUIET = (
+    "fallbacks",
+    "retries",
+    "breaker",
+    "cache",
+    "dead_letters_total[5m]",
+    "failed_files_total[5m]",
+    "failures_in_a_row",
+    "hooks_total",
+)
 
 
 def is_quiet(expression: str) -> bool:
@@ -97,13 +110,33 @@ async def agent_at(settings: Settings, port: int) -> AsyncIterator[None]:
             await running
 
 
+@asynccontextmanager
+async def watcher_at(directory: Path, port: int) -> AsyncIterator[None]:
+    """A watcher that has ingested one branch, serving HTTP."""
+    (directory / "served").mkdir(parents=True)
+    BareRepository(directory / "served" / "lib.git").commit({"a.py": b"x = 1\n"})
+    configured = watching.settings(directory / "home")
+    with GitHttpServer(directory / "served") as host:
+        async with (
+            watching.running(configured, watching.watched(configured, host.url("lib.git"))) as watch,
+            serving(watch_handlers(watch.service), HttpSettings(address=f"127.0.0.1:{port}")),
+        ):
+            assert (await watch.next()).outcome is watching.Outcome.INGESTED
+            yield
+
+
 @pytest.fixture
 def agent_port() -> int:
     return free_port()
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, agent_port: int) -> Iterator[Prometheus]:
+def watcher_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, agent_port: int, watcher_port: int) -> Iterator[Prometheus]:
     program = shutil.which("prometheus")
     if not program:
         pytest.skip("needs prometheus (Debian package prometheus)")
@@ -117,7 +150,8 @@ def prometheus(tmp_path: Path, agent_port: int) -> Iterator[Prometheus]:
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [f"{rules}/*.yml"],
         "scrape_configs": [
-            {"job_name": "archon-agent", "static_configs": [{"targets": [f"127.0.0.1:{agent_port}"]}]}
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+            for job, target in (("archon-agent", agent_port), ("archon-watch", watcher_port))
         ],
     }
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -143,19 +177,22 @@ def queries() -> list[str]:
     ]
 
 
-async def test_dashboards_are_answered_from_a_scraped_agent(
-    settings: Settings, agent_port: int, prometheus: Prometheus, tmp_path: Path
+async def test_dashboards_are_answered_from_what_is_scraped(
+    settings: Settings, agent_port: int, watcher_port: int, prometheus: Prometheus, tmp_path: Path
 ) -> None:
     repository = commit(tmp_path / "shop")
     async with ingestion(settings, Target(repository, project_name="shop")) as job:
         await job.publisher.publish(job.planner.stream())
     files = 'sum(archon_ingestion_files_total{side="consume"})'
-    async with agent_at(settings, agent_port):
+    async with agent_at(settings, agent_port), watcher_at(tmp_path / "watch", watcher_port):
         open_questions = await asyncio.to_thread(prometheus.ask_until_answered, queries(), 60.0)
         assert [question for question in open_questions if not is_quiet(question)] == []
-        assert prometheus.values(files) == [len(FILES)]
-        assert prometheus.values('sum(archon_project_files_total{project="shop"})') == [len(FILES)]
-        assert prometheus.values("sum(archon:consumer_lag_messages:sum)") == [0]
+        settled = [
+            f"{files} == {len(FILES)}",
+            f'sum(archon_project_files_total{{project="shop"}}) == {len(FILES)}',
+            "sum(archon:consumer_lag_messages:sum) == 0",
+        ]
+        assert await asyncio.to_thread(prometheus.ask_until_answered, settled, 60.0) == []
     groups = prometheus.get("rules")["groups"]
     sick = [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"]
     assert sick == []
