@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
-
-from core.progress import BatchFinished, BatchPublished, FilesExpected, FilesScanned, Listener, RunEvent
 from core.safety.display import display
-from core.units import size
 
-PLAIN_EVERY_S = 5.0
+if TYPE_CHECKING:  # rich is imported when something is printed, so that --help stays quick
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out: Console
+    err: Console
 
 # Piped output is read by programs: there a table keeps one line per row.
 PIPED_WIDTH = 1000
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def __getattr__(name: str) -> Console:
+    """`out` is the console of stdout, `err` that of stderr."""
+    if name not in ("out", "err"):
+        raise AttributeError(name)
+    return _console(name == "err")
+
+
+@cache
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    width = None if stderr or sys.stdout.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 def print_json(value: Any) -> None:
@@ -39,126 +42,32 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def line(text: str) -> Text:
+def text(plain: str) -> Text:
+    """Text that is printed as it stands, never read as markup."""
+    from rich.text import Text
+
+    return Text(plain)
+
+
+def line(untrusted: str) -> Text:
     """Text from strangers as one line that shows it safely."""
-    return Text(display(text, limit=2000))
+    return text(display(untrusted, limit=2000))
 
 
-def say(text: str) -> None:
-    """A line of narration."""
-    err.print(Text(text))
+def say(narration: str) -> None:
+    """Print a line of narration to stderr."""
+    _console(True).print(text(narration))
 
 
 def table(
     columns: Iterable[str], rows: Iterable[Iterable[object]], *, right: frozenset[str] = frozenset()
 ) -> Table:
     """A plain table; every cell is shown as text, never as markup. `right` columns are right-aligned."""
+    from rich.table import Table
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text("–" if cell is None else display(str(cell))) for cell in row))
+        made.add_row(*(text("–" if cell is None else display(str(cell))) for cell in row))
     return made
-
-
-@contextmanager
-def progress(title: str, *, total_messages: int | None = None) -> Iterator[Listener]:
-    """A listener that shows a run: a live bar on a terminal, else a line every few seconds."""
-    if err.is_terminal:
-        with _live(title, total_messages) as listener:
-            yield listener
-    else:
-        yield _PlainProgress(title)
-
-
-@contextmanager
-def _live(title: str, total: int | None) -> Iterator[Listener]:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as bar:
-        counters = _Counters()
-        task = bar.add_task(title, total=total, detail="")
-
-        def listen(event: RunEvent) -> None:
-            counters.add(event)
-            if isinstance(event, FilesExpected):
-                bar.update(task, total=event.files)
-            done = counters.batches if total is not None else counters.files
-            bar.update(task, completed=done, detail=counters.text())
-
-        yield listen
-
-
-class _Counters:
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.files = self.bytes = self.batches = 0
-
-    def add(self, event: RunEvent) -> None:
-        match event:
-            case FilesScanned(files=files, bytes=count):
-                self.files += files
-                self.bytes += count
-            case BatchFinished(indexed=indexed, failed=failed):
-                self.files += indexed + failed
-                self.batches += 1
-            case BatchPublished():
-                self.batches += 1
-
-    def text(self) -> str:
-        rate = self.files / max(0.001, time.monotonic() - self.started)
-        moved = f" · {size(self.bytes)}" if self.bytes else ""
-        return f"{self.files:,} files{moved} · {rate:,.0f}/s"
-
-
-@contextmanager
-def bar() -> Iterator[Callable[..., None]]:
-    """`show(name, done, total, detail="")` draws a bar per name on a terminal, else a line now and then."""
-    if not err.is_terminal:
-        yield _PlainBar()
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.fields[title]}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
-    )
-    with Progress(*columns, console=err, transient=True, refresh_per_second=4) as live:
-        tasks: dict[str, Any] = {}
-
-        def show(name: str, done: int, total: int | None, detail: str = "") -> None:
-            if name not in tasks:
-                tasks[name] = live.add_task("", title=name, detail=detail)
-            live.update(tasks[name], completed=done, total=total, detail=detail)
-
-        yield show
-
-
-class _PlainBar:
-    def __init__(self) -> None:
-        self._next = time.monotonic() + PLAIN_EVERY_S
-
-    def __call__(self, name: str, done: int, total: int | None, detail: str = "") -> None:
-        if time.monotonic() >= self._next:
-            self._next += PLAIN_EVERY_S
-            say(f"{name}: {done:,}{'' if total is None else f' of {total:,}'} {detail}".rstrip())
-
-
-class _PlainProgress:
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._counters = _Counters()
-        self._next = time.monotonic() + PLAIN_EVERY_S
-
-    def __call__(self, event: RunEvent) -> None:
-        self._counters.add(event)
-        if time.monotonic() >= self._next:
-            self._next += PLAIN_EVERY_S
-            say(f"{self._title}: {self._counters.text()}")

@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
+from archon_agent.help import SETTINGS
 from core.settings.model import Loaded, load, options
 from core.settings.option import Option
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="print JSON to stdout")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="say more; twice for everything")]
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, show_default=False, help="say more; twice for everything"),
+]
 ProjectFlag = Annotated[
     str | None, typer.Option("--project", "-p", help="only this project", show_default=False)
 ]
@@ -56,7 +60,7 @@ def with_settings(*sections: str) -> Callable[[Command], Command]:
 
 _CONFIG = Annotated[
     Path | None,
-    typer.Option("--config", help="archon.toml to read", show_default=False, rich_help_panel="Settings"),
+    typer.Option("--config", help="archon.toml to read", show_default=False, rich_help_panel=SETTINGS),
 ]
 
 
@@ -67,8 +71,8 @@ def _name(item: Option) -> str:
 def _parameter(name: str, item: Option) -> inspect.Parameter:
     boolean = isinstance(item.default, bool)
     flag = f"{item.flag}/--no-{item.flag.removeprefix('--')}" if boolean else item.flag
-    shown = "" if item.default is None or item.secret else f" [default: {_shown(item)}]"
-    declared = typer.Option(flag, help=item.help + shown, show_default=False, rich_help_panel="Settings")
+    shown = "" if item.default in (None, "") or item.secret else f" [default: {_shown(item)}]"
+    declared = typer.Option(flag, help=item.help + shown, show_default=False, rich_help_panel=SETTINGS)
     return _keyword(name, Annotated[bool | None if boolean else str | None, declared])
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from archon_agent.ending import Interrupted
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -23,6 +25,8 @@ def run_now(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]], *, patient: bool) -> T:
+    import asyncio  # here, so that --help does not wait for it
+
     async def supervised() -> T:
         stop = asyncio.Event()
         task = asyncio.ensure_future(work(stop))

@@ -21,47 +21,41 @@ _PATH = Annotated[
     typer.Argument(help="work tree, plain directory or bare repository", show_default=False),
 ]
 _REF = Annotated[
-    str | None, typer.Option("--ref", help="read this commit, branch or tag from the object store")
+    str | None, typer.Option("--ref", help="commit, branch or tag of PATH, read without a checkout")
 ]
 _PROJECT = Annotated[
-    str | None, typer.Option("--project-name", help="default: the directory's name", show_default=False)
+    str | None, typer.Option("--project-name", help="name of the project", show_default=False)
 ]
 _FORCE = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged files too")]
 _SINCE = Annotated[
     str | None,
-    typer.Option("--since", help="publish what changed since this commit, branch or tag, and no more"),
+    typer.Option("--since", help="publish only what changed since this commit"),
 ]
 _GIT_URL = Annotated[
     str | None,
-    typer.Option(
-        "--git-url", help="ingest this repository from its Git host instead of PATH", rich_help_panel=_PANEL
-    ),
+    typer.Option("--git-url", help="a repository on a Git host, instead of PATH", rich_help_panel=_PANEL),
 ]
 _GIT_REF = Annotated[
     str | None,
-    typer.Option(
-        "--git-ref", help="branch, tag or commit there; default: its default branch", rich_help_panel=_PANEL
-    ),
+    typer.Option("--git-ref", help="branch, tag or commit there", rich_help_panel=_PANEL),
 ]
 CredentialsRef = Annotated[
     str | None,
     typer.Option(
         "--git-credentials-ref",
-        help="where the secret for the Git host is: env:NAME, file:/path, aws-secretsmanager:NAME#key",
+        help="where the secret is: env:NAME, file:/path, …",
         rich_help_panel=_PANEL,
     ),
 ]
 CredentialsPath = Annotated[
     Path | None,
     typer.Option(
-        "--git-credentials-path", help="a file (mode 0600) with a token or SSH key", rich_help_panel=_PANEL
+        "--git-credentials-path", help="file with a token or SSH key (mode 0600)", rich_help_panel=_PANEL
     ),
 ]
 _CHECKSUMS = Annotated[
     bool,
-    typer.Option(
-        "--checksums", help="read the files of --git-url, to send sizes and SHA-256", rich_help_panel=_PANEL
-    ),
+    typer.Option("--checksums", help="read the files, to send sizes and SHA-256", rich_help_panel=_PANEL),
 ]
 _PARAMETERS: dict[str, tuple[Any, Any]] = {
     "path": (_PATH, None),

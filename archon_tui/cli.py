@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from archon_agent.help import App
 from archon_agent.options import Loaded, with_settings
 from core.errors import UsageError
 from core.settings.model import SECTIONS
 
-app = typer.Typer(
-    add_completion=False,
+app = App(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -50,7 +50,8 @@ def _configuration() -> str:
         "A flag beats the environment, the environment beats `archon.toml`, that beats the default.",
         "The file is `--config` or `$ARCHON_CONFIG`, else `archon.toml` in `$ARCHON_HOME` or the user's",
         "configuration directory. Sizes: 1 KB is 1,024 bytes.",
-        "`archon-agent config show` prints each value and where it comes from.",
+        "`archon-agent config show` prints each value and where it comes from. Settings in bold stand in a",
+        "command's `--help`, all of them in its `--help-all`.",
         "",
         "| archon.toml | flag | environment | default | |",
         "|---|---|---|---|---|",
@@ -58,7 +59,8 @@ def _configuration() -> str:
     for item in options():
         default = "" if item.default is None else f"`{item.default}`"
         environment = ", ".join(f"`{name}`" for name in item.env)
-        lines.append(f"| `{item.key}` | `{item.flag}` | {environment} | {default} | {item.help} |")
+        key = f"**`{item.key}`**" if item.common else f"`{item.key}`"
+        lines.append(f"| {key} | `{item.flag}` | {environment} | {default} | {item.help} |")
     return "\n".join(lines) + "\n"
 
 

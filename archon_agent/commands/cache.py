@@ -13,6 +13,7 @@ import typer
 from archon_agent import console
 from archon_agent.commands.cache_warm import warm
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from core import units
 from core.errors import UsageError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from core.cache.base import Cache, Listed, Tell
 
 HELP = "Look at, fill, verify and empty the caches of fetched contents and of Git clones."
-app = typer.Typer(help=HELP, no_args_is_help=True)
+app = App(help=HELP, no_args_is_help=True)
 
 Answer = TypeVar("Answer")
 Type = Annotated[str | None, typer.Option("--type", help="only this cache: object, git", show_default=False)]
@@ -166,5 +167,7 @@ def _each(
 @contextmanager
 def _telling() -> Iterator[Callable[[str], Tell]]:
     """Tells how far reading a cache is, on a terminal."""
-    with console.bar() as show:
+    from archon_agent.progress_bars import bar
+
+    with bar() as show:
         yield lambda name: lambda done, total: show(name, done, total)

@@ -102,10 +102,11 @@ async def _warm(
 async def _fetch(
     settings: Settings, wanted: Sequence[RepositoryToWarm], waiting: int
 ) -> tuple[list[WarmedRepository], WarmedEvents | None]:
+    from archon_agent.progress_bars import bar
     from core.assembly.stores import open_log
     from core.assembly.warming import warming
 
-    with console.bar() as show:
+    with bar() as show:
 
         def tell(repository: RepositoryToWarm, here: int, files: int, received: int) -> None:
             show(display(repository.url, 60), here, files, units.size(received))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from core.settings.model import SECTIONS
 
-app = typer.Typer(add_completion=False, help="Show the settings.", no_args_is_help=True)
+app = App(help="Show the settings.", no_args_is_help=True)
 MASK = "***"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_now
 from core import units
@@ -16,11 +17,11 @@ from core.settings.operations import CostSettings
 from core.settings.option import parse_duration
 from core.telemetry.cost import price, total, usd
 
-app = typer.Typer(add_completion=False, help="Show what ingestion cost.")
+app = App(help="Show what ingestion cost.")
 COLUMNS = ("PUBLISHED", "PROCESSED", "STORED", "MOVED", "CPU", "STORAGE/month", "ONCE", "FIRST MONTH")
 
 
-@app.command()
+@app.command(examples=("archon-agent cost --json",))
 @with_settings("cost")
 def cost(
     loaded: Loaded,

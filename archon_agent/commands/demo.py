@@ -11,11 +11,12 @@ import typer
 
 from archon_agent import console
 from archon_agent.commands.ingest import show as show_ingest
+from archon_agent.help import App
 from archon_agent.options import Verbose
 from archon_agent.running import run_async
 from core import units
 
-app = typer.Typer(add_completion=False, help="Ingest a repository and analyse it, all on this machine.")
+app = App(help="Ingest a repository and analyse it, all on this machine.")
 
 NEXT_STEPS = """
 Try next:
@@ -28,7 +29,7 @@ Try next:
 """.strip("\n")
 
 
-@app.command()
+@app.command(examples=("archon-agent demo .",))
 def demo(
     path: Annotated[Path, typer.Argument(help="the repository to ingest")] = Path(),
     keep: Annotated[
@@ -60,11 +61,15 @@ async def _demo(path: Path, home: Path, stop: asyncio.Event) -> None:
 
     settings = load({"home": home}).settings
     target = Target(path)
-    with console.progress("publish") as listener:
+    from archon_agent.progress_bars import progress
+
+    with progress("publish") as listener:
         async with ingestion(settings, target, listener=listener) as job:
             published = await job.publisher.publish(job.planner.stream(), stop=stop)
     show_ingest(published)
-    with console.progress("analyse", total_messages=published.batches) as listener:
+    from archon_agent.progress_bars import progress
+
+    with progress("analyse", total_messages=published.batches) as listener:
         async with consuming(settings, listener=listener, service=False) as consumer:
             consumed = await consumer.run(drain=True, stop=stop)
     rate = consumed.files_processed / max(consumed.duration_s, 0.001)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_now
 from core.dead_letters import DeadLetter, DeadLetters, Purgeable
@@ -16,9 +17,7 @@ from core.errors import UsageError
 from core.events.preview import preview
 from core.settings.option import parse_duration
 
-app = typer.Typer(
-    add_completion=False, help="List, show, redrive and purge dead letters.", no_args_is_help=True
-)
+app = App(help="List, show, redrive and purge dead letters.", no_args_is_help=True)
 
 LetterId = Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as dlq list shows it")]
 Reason = Annotated[
@@ -26,7 +25,7 @@ Reason = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", examples=("archon-agent dlq list --reason checksum_mismatch",))
 @with_settings("log", "kafka")
 def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = False) -> None:
     """List the dead letters that were not redriven."""

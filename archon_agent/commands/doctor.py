@@ -6,17 +6,18 @@ import typer
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_now
 from core import units
 from core.settings.model import SECTIONS
 from core.telemetry.health import Report, Result, State
 
-app = typer.Typer(add_completion=False, help="Check what archon depends on.")
+app = App(help="Check what archon depends on.")
 GLYPHS = {State.OK: "✓", State.DEGRADED: "!", State.FAILED: "✗"}
 
 
-@app.command()
+@app.command(examples=("archon-agent doctor --kafka-servers kafka:9092",))
 @with_settings(*SECTIONS)
 def doctor(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Check everything these settings need; exit 4 where something required does not work."""

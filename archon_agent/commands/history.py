@@ -5,16 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_now
 
 if TYPE_CHECKING:
     from core.history.store import HistoryTotals
 
-app = typer.Typer(add_completion=False, help="The history of how files were delivered.", no_args_is_help=True)
+app = App(help="The history of how files were delivered.", no_args_is_help=True)
 
 
 @app.command()

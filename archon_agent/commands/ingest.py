@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from archon_agent.target import with_target
 from core import units
 from core.safety.display import display
 from core.safety.redact import redact
-from core.summary import IngestSummary
 
-app = typer.Typer(add_completion=False, help="Publish the files of a repository.")
+if TYPE_CHECKING:
+    import asyncio
+
+    from core.summary import IngestSummary
+
+app = App(help="Publish the files of a repository.")
 
 NOTHING = "there is nothing to ingest: no files (--include-untracked takes those that Git does not track)"
 
 
-@app.command()
+@app.command(
+    examples=(
+        "archon-agent ingest .",
+        "archon-agent ingest --git-url https://github.com/owner/name",
+    )
+)
 @with_settings("publish", "storage", "git", "log", "kafka", "breaker", "selector", "history")
 @with_target
 def ingest(
@@ -53,7 +61,9 @@ async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -
     from core.dry_run import dry_run
 
     settings = loaded.settings
-    with console.progress("ingest") as listener:
+    from archon_agent.progress_bars import progress
+
+    with progress("ingest") as listener:
         if dry:
             async with ingestion(settings, target, listener=listener) as job:
                 return await dry_run(job.planner.stream(), job.project_name, job.rules)
@@ -71,7 +81,7 @@ def _code(summary: IngestSummary) -> ExitCode:
 
 def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> None:
     """The summary for people: data on stdout, what went wrong on stderr."""
-    console.out.print(Text(_headline(summary, dry_run)))
+    console.out.print(console.text(_headline(summary, dry_run)))
     if summary.files_published:
         largest = units.size(summary.largest_message_bytes)
         console.out.print(
@@ -80,7 +90,7 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
     for name, totals in summary.by_strategy.items():
         console.out.print(f"  {name:<15} {totals.files:>9,} files {units.size(totals.bytes):>10}")
     for cause, count in summary.fallbacks.items():
-        console.out.print(Text(f"  fallback {cause}: {count:,}"))
+        console.out.print(console.text(f"  fallback {cause}: {count:,}"))
     _show_skips(summary, verbose)
     if not summary.files_discovered:
         console.say(NOTHING)
@@ -117,4 +127,4 @@ def _show_skips(summary: IngestSummary, verbose: int) -> None:
         shown = skips if verbose else skips[:3] if reason.is_fault else []
         for skip in shown:
             detail = f" ({display(skip.detail)})" if skip.detail else ""
-            console.out.print(Text(f"      {display(skip.path)}{detail}"))
+            console.out.print(console.text(f"      {display(skip.path)}{detail}"))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_async
 from core import units
@@ -21,7 +22,7 @@ from core.events.topics import PREFIX
 from core.log.base import EventLog, PartitionLag
 from core.log.lag import GroupReport, LagWindow
 
-app = typer.Typer(add_completion=False, help="Show a group's lag and whether it moves.")
+app = App(help="Show a group's lag and whether it moves.")
 
 # Enough looks to tell standing still from moving, quick enough to wait for.
 LOOKS = 3
@@ -45,7 +46,7 @@ class Show(Protocol):
     def __call__(self, report: GroupReport) -> None: ...
 
 
-@app.command()
+@app.command(examples=("archon-agent lag --watch --kafka-servers kafka:9092",))
 @with_settings("log", "kafka")
 def lag(
     loaded: Loaded,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_now
 from archon_agent.target import with_target
@@ -20,11 +20,16 @@ from core.telemetry.cost import Usage, estimate, expected, price, total, usd
 if TYPE_CHECKING:
     from core.planner import PlannedFile, Planner
 
-app = typer.Typer(add_completion=False, help="Show what an ingestion would publish, file by file.")
+app = App(help="Show what an ingestion would publish, file by file.")
 LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
 
 
-@app.command()
+@app.command(
+    examples=(
+        "archon-agent plan .",
+        "archon-agent plan . --explain --json",
+    )
+)
 @with_settings("publish", "storage", "git", "log", "kafka", "cost", "selector")
 @with_target
 def plan(
@@ -135,12 +140,14 @@ def compared(files: list[dict[str, Any]], rates: CostSettings) -> dict[str, Any]
 
 def _explain(document: dict[str, Any]) -> None:
     for file in document["files"]:
-        console.out.print(Text(f"{display(file['path'])}: {file['strategy']}, chosen by {file['selector']}"))
+        console.out.print(
+            console.text(f"{display(file['path'])}: {file['strategy']}, chosen by {file['selector']}")
+        )
         for name, verdict in file["verdicts"].items():
             mark = "✓" if verdict["feasible"] else "✗"
             cost = file["expected_s"].get(name)
             figure = "" if cost is None else f", expected {units.precise(cost)}"
-            console.out.print(Text(f"  {mark} {name}: {display(verdict['why'])}{figure}"))
+            console.out.print(console.text(f"  {mark} {name}: {display(verdict['why'])}{figure}"))
         if file["confidence"] is not None:
             console.out.print(f"  confidence {file['confidence']:.0%}")
 

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_now
 
 if TYPE_CHECKING:
     from core.results.records import IndexedFile
 
-app = typer.Typer(add_completion=False, help="Show the records of the local index.")
+app = App(help="Show the records of the local index.")
 COLUMNS = ("PROJECT", "PATH", "LANG", "CODE", "SYMBOLS", "MAX CC", "QUALITY")
 
 
-@app.command()
+@app.command(
+    examples=(
+        "archon-agent results --project NAME --sort complexity",
+        "archon-agent results --json",
+    )
+)
 @with_settings()
 def results(
     loaded: Loaded,

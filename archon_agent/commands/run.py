@@ -6,19 +6,24 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from core import units
 from core.consumer import RunSummary
 
-app = typer.Typer(add_completion=False, help="Consume requests and make records.")
+app = App(help="Consume requests and make records.")
 
 
-@app.command()
+@app.command(
+    examples=(
+        "archon-agent run --drain",
+        "archon-agent run --kafka-servers kafka:9092 --http 0.0.0.0:9464",
+    )
+)
 @with_settings("log", "kafka", "agent", "storage", "cache", "http", "breaker", "history")
 def run(
     loaded: Loaded,
@@ -56,7 +61,9 @@ async def _run(loaded: Loaded, drain: bool, *, serves: bool, stop: asyncio.Event
     if drain:
         async with open_log(settings) as log:
             waiting = sum(part.lag for part in await log.lag(settings.log.group, settings.log.topics))
-    with console.progress("run", total_messages=waiting) as listener:
+    from archon_agent.progress_bars import progress
+
+    with progress("run", total_messages=waiting) as listener:
         async with consuming(settings, listener=listener, service=not drain) as agent:
             http = settings.http if serves else settings.http.model_copy(update={"address": ""})
             handlers = agent_handlers(agent, requests_at_once=http.requests_at_once)
@@ -75,7 +82,7 @@ def show(summary: RunSummary) -> None:
         f"{summary.files_processed:,} files analysed in {took}{': ' if sources else ''}{sources}"
     )
     for name, count in summary.fallbacks.items():
-        console.out.print(Text(f"  fallback {name}: {count:,}"))
+        console.out.print(console.text(f"  fallback {name}: {count:,}"))
     for count, text in (
         (summary.files_deleted, "paths deleted"),
         (summary.files_skipped, "files skipped: tests, which the request excludes"),

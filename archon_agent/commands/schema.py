@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from core.errors import UsageError
 
-app = typer.Typer(add_completion=False, help="Print JSON Schema or AsyncAPI documents of the events.")
+app = App(help="Print JSON Schema or AsyncAPI documents of the events.")
 
 
 @app.command()

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, ProjectFlag, with_settings
 from archon_agent.running import run_now
 
-app = typer.Typer(add_completion=False, help="Find words in paths and symbol names.")
+app = App(help="Find words in paths and symbol names.")
 
 
-@app.command()
+@app.command(examples=("archon-agent search parse header",))
 @with_settings()
 def search(
     loaded: Loaded,

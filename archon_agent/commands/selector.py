@@ -9,6 +9,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_now
 from core import units
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from core.history.training import Evaluation, Money
     from core.strategies.model import Leaf, Split
 
-app = typer.Typer(
-    add_completion=False, help="Strategies chosen by what they cost before.", no_args_is_help=True
-)
+app = App(help="Strategies chosen by what they cost before.", no_args_is_help=True)
 
 
 @app.command()

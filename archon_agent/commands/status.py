@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_now
 from core import units
 from core.fleet import Member
 
-app = typer.Typer(add_completion=False, help="Show the agents at work.")
+app = App(help="Show the agents at work.")
 
 COLUMNS = (
     "AGENT",
@@ -28,7 +27,7 @@ COLUMNS = (
 )
 
 
-@app.command()
+@app.command(examples=("archon-agent status --kafka-servers kafka:9092",))
 @with_settings("log", "kafka")
 def status(loaded: Loaded, as_json: JsonFlag = False) -> None:
     """Show every agent: what it has, how fast it is, and what it complains about."""

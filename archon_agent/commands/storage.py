@@ -11,6 +11,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_now
 from core import units
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from core.storage.bucket import Finding
     from core.storage.garbage import GarbageReport
 
-app = typer.Typer(help="Set up, check and clean the object storage.", no_args_is_help=True)
+app = App(help="Set up, check and clean the object storage.", no_args_is_help=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, change nothing")]
 _GLYPHS = {"ok": "✓", "wrong": "!", "not offered": "–"}

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, with_settings
 from archon_agent.running import run_now
 from core.errors import ConfigurationError
 
-app = typer.Typer(add_completion=False, help="Create and check the topics on Kafka.", no_args_is_help=True)
+app = App(help="Create and check the topics on Kafka.", no_args_is_help=True)
 
 
 @app.callback()

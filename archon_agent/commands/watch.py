@@ -13,6 +13,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.exit_codes import ExitCode, code_of
+from archon_agent.help import App
 from archon_agent.options import Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from archon_agent.target import credential_ref
@@ -24,13 +25,13 @@ from core.safety.redact import redact
 if TYPE_CHECKING:
     from core.watching.model import Round, Watched
 
-app = typer.Typer(add_completion=False, help="Ingest branches on Git hosts whenever they move.")
+app = App(help="Ingest branches on Git hosts whenever they move.")
 
 SHORT = 12
 _TABLE = "see --git-url, and [[watch.repositories]] in docs/operations/git.md"
 
 
-@app.command()
+@app.command(examples=("archon-agent watch --git-url https://github.com/owner/name --once",))
 @with_settings("watch", "publish", "storage", "git", "log", "kafka", "breaker", "selector", "history", "http")
 def watch(
     loaded: Loaded,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from core.safety.url import UrlPolicy
 from core.settings.option import Duration, Section, Size, StringList, option
+
+if TYPE_CHECKING:
+    from core.safety.url import UrlPolicy
 
 SCHEMES = frozenset({"https", "ssh", "http", "git", "file"})
 Positive = Annotated[int, Field(gt=0)]
@@ -74,6 +76,8 @@ class GitSettings(Section):
     def url_policy(self) -> UrlPolicy:
         """Which repositories may be named, and which addresses connected to."""
         prefixes = [f"{scheme}://{host}/" for host in self.allowed_hosts for scheme in self.schemes]
+        from core.safety.url import UrlPolicy
+
         return UrlPolicy(
             schemes=frozenset(self.schemes),
             prefixes=tuple(prefixes) if self.allowed_hosts else None,

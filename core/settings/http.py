@@ -21,7 +21,7 @@ class HttpSettings(Section):
     """The agent's HTTP server: metrics, health, and the bridge API."""
 
     address: Annotated[str, AfterValidator(_check_address)] = option(
-        "127.0.0.1:9464", "HOST:PORT of the agent's HTTP server; empty for none", flag="http"
+        "127.0.0.1:9464", "HOST:PORT of the agent's HTTP server; empty for none", flag="http", common=True
     )
     token: SecretReference | None = option(
         None,

@@ -27,7 +27,10 @@ class KafkaSettings(Section):
     """How to reach Kafka, and how to behave there. Without `servers` the embedded log is used."""
 
     servers: StringList = option(
-        "", "Kafka's bootstrap servers host:port, comma-separated", env=("KAFKA_BOOTSTRAP_SERVERS",)
+        "",
+        "bootstrap servers of Kafka: HOST:PORT,HOST:PORT",
+        env=("KAFKA_BOOTSTRAP_SERVERS",),
+        common=True,
     )
     security_protocol: SecurityProtocol = option("PLAINTEXT", "how connections are secured")
     sasl_mechanism: SaslMechanism | None = option(None, "how archon proves who it is")

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ Values = dict[str, Any]
 class Settings(Section):
     """Every setting, validated. Build it with `load`: nothing else reads a file or the environment."""
 
-    home: Path | None = option(None, "directory of all state; default: the platform's directories")
+    home: Path | None = option(None, "directory of all state [default: the platform's]", common=True)
     publish: PublishSettings = Field(default_factory=PublishSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
@@ -97,9 +98,10 @@ class Loaded:
 SECTIONS = tuple(name for name in Settings.model_fields if name != "home")
 
 
-def options() -> list[Option]:
+@cache
+def options() -> tuple[Option, ...]:
     """Every option there is."""
-    return list(options_of(Settings))
+    return tuple(options_of(Settings))
 
 
 def load(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 # 1 KB is 1,024 bytes everywhere: the contract's "100 KB" is 102,400 bytes.
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -60,12 +62,14 @@ def option(
     flag: str | None = None,
     env: tuple[str, ...] = (),
     secret: bool = False,
+    common: bool = False,
 ) -> Any:
     """Declare a setting. `flag` defaults to `<section>-<field>`; `env` are further variable names.
 
-    `secret` masks the value wherever settings are shown.
+    `secret` masks the value wherever settings are shown. A `common` setting stands in a command's
+    `--help`; the others stand in `--help-all` only.
     """
-    extra: JsonDict = {"flag": flag, "env": list(env), "secret": secret}
+    extra: JsonDict = {"flag": flag, "env": list(env), "secret": secret, "common": common}
     if isinstance(default, list | dict):
         return Field(
             default_factory=lambda: type(default)(default), description=help, json_schema_extra=extra
@@ -83,8 +87,11 @@ class Option:
     env: tuple[str, ...]
     help: str
     secret: bool
+    common: bool
     default: Any
     annotation: Any
+    metavar: str
+    """What its flag takes: the choices, or SIZE, DURATION, LIST, PATH, N, NUMBER or TEXT."""
 
     @property
     def key(self) -> str:
@@ -114,9 +121,37 @@ def options_of(model: type[BaseModel], section: str | None = None) -> Iterator[O
             env=(own, *map(str, aliases)),
             help=info.description or "",
             secret=bool(extra.get("secret")),
+            common=bool(extra.get("common")),
             default=info.get_default(call_default_factory=True, validated_data={}),
             annotation=info.annotation,
+            metavar=_metavar(info),
         )
+
+
+_KINDS = {tuple: "LIST", dict: "LIST", Path: "PATH", int: "N", float: "NUMBER"}
+_PARSERS: dict[Any, str] = {parse_size: "SIZE", parse_duration: "DURATION"}
+
+
+def _metavar(info: FieldInfo) -> str:
+    for validator in info.metadata:
+        if isinstance(validator, BeforeValidator) and validator.func in _PARSERS:
+            return _PARSERS[validator.func]
+    leaves = list(_leaves(info.annotation))
+    if choices := [leaf for leaf in leaves if isinstance(leaf, str)]:
+        return "|".join(choices)
+    return next((word for kind, word in _KINDS.items() if kind in leaves), "TEXT")
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The plain types and literal values that an annotation is made of."""
+    origin = get_origin(annotation)
+    if origin in (tuple, dict):
+        yield origin
+    elif origin is None:
+        yield annotation
+    else:
+        for argument in get_args(annotation)[: 1 if origin is Annotated else None]:
+            yield from _leaves(argument)
 
 
 class Provenance(NamedTuple):

@@ -17,15 +17,17 @@ Positive = Annotated[int, Field(gt=0)]
 class PublishSettings(Section):
     """What the publisher packs and how."""
 
-    content_strategy: StrategyChoice = option("auto", "how file contents travel", flag="content-strategy")
+    content_strategy: StrategyChoice = option(
+        "auto", "how file contents travel", flag="content-strategy", common=True
+    )
     inline_size_limit: Size = option(
-        "100KB", "largest raw file sent inline, inclusive", flag="inline-size-limit"
+        "100KB", "largest file sent inline", flag="inline-size-limit", common=True
     )
     batch_size: Positive = option(100, "most files in one event", flag="batch-size")
     max_batch_bytes: Size = option("5MiB", "largest encoded event", flag="max-batch-bytes")
-    include_tests: bool = option(True, "publish test files too", flag="include-tests")
+    include_tests: bool = option(True, "publish test files too", flag="include-tests", common=True)
     include_untracked: bool = option(
-        False, "publish files Git does not track and does not ignore", flag="include-untracked"
+        False, "publish untracked files that Git does not ignore", flag="include-untracked", common=True
     )
 
 
@@ -78,7 +80,7 @@ class AgentSettings(Section):
 
     files_in_flight: Positive = option(512, "most files being resolved or analysed at once")
     bytes_in_flight: Size = option("64MiB", "most content bytes held at once")
-    workers: Annotated[int, Field(ge=0)] = option(0, "analysis processes; 0 is one per core")
+    workers: Annotated[int, Field(ge=0)] = option(0, "analysis processes; 0 is one per core", common=True)
     parse_deadline: Duration = option("20s", "longest analysis of one file")
     grace: Duration = option("25s", "time to finish what is in flight after SIGTERM")
     attempts: Positive = option(3, "attempts at a retryable failure before the dead letter")

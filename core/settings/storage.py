@@ -22,15 +22,16 @@ class StorageSettings(Section):
 
     provider: Provider = option(
         "local",
-        "object storage: s3, minio, gcs, local (a directory of this machine) or none",
+        "object storage; local is a directory of this machine",
         env=("CONTENT_STORAGE_PROVIDER",),
+        common=True,
     )
     bucket: str | None = option(
-        None, "bucket of the objects; default for local: local", env=("CONTENT_STORAGE_BUCKET",)
+        None, "bucket of the objects [default for local: local]", env=("CONTENT_STORAGE_BUCKET",), common=True
     )
     region: str | None = option(None, "the bucket's region", env=("CONTENT_STORAGE_REGION",))
     endpoint: str | None = option(
-        None, "URL of the server; needed for minio", env=("CONTENT_STORAGE_ENDPOINT",)
+        None, "URL of the server; needed for minio", env=("CONTENT_STORAGE_ENDPOINT",), common=True
     )
     directory: Path | None = option(
         None, "directory of the local store; default: objects in the data directory"

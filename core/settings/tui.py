@@ -26,6 +26,9 @@ class TuiSettings(Section):
     """How the dashboard looks and which keys it knows."""
 
     theme: str = option(
-        "textual-dark", "colour theme of the dashboard; archon-safe for the colour-blind", flag="theme"
+        "textual-dark",
+        "colour theme of the dashboard; archon-safe for the colour-blind",
+        flag="theme",
+        common=True,
     )
     keys: Keys = option("", "keys of the dashboard's actions, such as plan.run=f5,R; app.quit=Q")

@@ -30,7 +30,11 @@ class WatchSettings(Section):
     """How `archon-agent watch` looks at branches."""
 
     interval: Interval = option(
-        "60s", "time between two looks at a branch", flag="interval", env=("ARCHON_WATCH_INTERVAL",)
+        "60s",
+        "time between two looks at a branch",
+        flag="interval",
+        env=("ARCHON_WATCH_INTERVAL",),
+        common=True,
     )
     longest_pause: Interval = option("30m", "longest time between two looks after failures in a row")
     ingestions_at_once: Annotated[int, Field(gt=0)] = option(4, "most repositories ingested at once")
