@@ -48,11 +48,15 @@ class Purgeable(NamedTuple):
 
 
 class DeadLetters:
-    """Reads and writes the dead-letter topics of a log."""
+    """Reads and writes the dead-letter topics of `topics`, the request topics that archon consumes.
 
-    def __init__(self, log: EventLog, group: str) -> None:
+    Dead-letter topics of other applications on the same Kafka are never read or changed.
+    """
+
+    def __init__(self, log: EventLog, group: str, topics: Sequence[str]) -> None:
         self._log = log
         self._group = group
+        self._names = tuple(dict.fromkeys(map(dead_letter_topic, topics)))
 
     async def put(
         self,
@@ -110,7 +114,8 @@ class DeadLetters:
         partition, _, offset = rest.partition("/")
         if not (partition.isdecimal() and offset.isdecimal()):
             raise UsageError(f"{letter_id} is not a letter's id", hint="archon-agent dlq list shows them")
-        message = await self._log.read(Position(topic, int(partition), int(offset)))
+        known = topic in self._names
+        message = await self._log.read(Position(topic, int(partition), int(offset))) if known else None
         if message is None:
             raise UsageError(f"there is no dead letter {letter_id}", hint="archon-agent dlq list shows them")
         return DeadLetter(message, read(message.headers))
@@ -156,8 +161,8 @@ class DeadLetters:
     ) -> Sequence[Purgeable]:
         """Which letters may go, from the oldest of each partition on.
 
-        Stops at the first letter written at or after `before_ms`, or with `only_redriven` at the first
-        that was not redriven.
+        Stops at the first letter written at or after `before_ms`, with `only_redriven` at the first that
+        was not redriven, and always at a message that archon did not write.
         """
         redriven = await self._redriven() if only_redriven else frozenset()
         ends: dict[TopicPartition, int] = {}
@@ -166,8 +171,9 @@ class DeadLetters:
         for topic in await self._topics():
             async for message in self._log.browse(topic):
                 where = message.where
+                foreign = read(message.headers) is None
                 too_young = before_ms is not None and message.timestamp_ms >= before_ms
-                if too_young or (only_redriven and DeadLetter(message, None).id not in redriven):
+                if foreign or too_young or (only_redriven and DeadLetter(message, None).id not in redriven):
                     kept.add(where)
                 if where not in kept:
                     ends[where] = message.offset + 1
@@ -180,7 +186,8 @@ class DeadLetters:
             await self._log.delete_before(where, end)
 
     async def _topics(self) -> Sequence[str]:
-        return [name for name in await self._log.topics() if name.endswith(dead_letter_topic(""))]
+        existing = set(await self._log.topics())
+        return [name for name in self._names if name in existing]
 
     async def _send(self, topic: str, message: OutgoingMessage) -> None:
         (answer,) = await self._log.publish(topic, [message])
@@ -211,11 +218,12 @@ class DeadLetters:
     async def _marks(self) -> dict[str, bytes]:
         """The last mark of each letter; they stand in a topic beside each dead-letter topic."""
         marks: dict[str, bytes] = {}
-        for topic in await self._log.topics():
-            if topic.endswith(redriven_topic(dead_letter_topic(""))):
-                async for mark in self._log.browse(topic):
-                    value = mark.value or _SENT
-                    marks[(mark.key or b"").decode("utf-8", "replace")] = (
-                        value if value.startswith(b"{") else _SENT
-                    )
+        existing = set(await self._log.topics())
+        for topic in map(redriven_topic, self._names):
+            if topic not in existing:
+                continue
+            async for mark in self._log.browse(topic):
+                value = mark.value or _SENT
+                letter_id = (mark.key or b"").decode("utf-8", "replace")
+                marks[letter_id] = value if value.startswith(b"{") else _SENT
         return marks

@@ -12,6 +12,7 @@ import typer
 
 from archon_agent import console
 from archon_agent.commands.cache_warm import warm
+from archon_agent.confirmation import confirm
 from archon_agent.exit_codes import ExitCode
 from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
@@ -129,7 +130,7 @@ def clear(
             f"{entries:,} entries of the {name} cache ({units.size(size)})"
             for name, (entries, size) in held.items()
         )
-        typer.confirm(f"remove {' and '.join(amounts)}?", abort=True, err=True)
+        confirm(f"remove {' and '.join(amounts)}?")
     removed = held if dry_run else _each(loaded, kind, lambda _name, opened: opened.clear())
     if as_json:
         amounts_by_name = {name: {"entries": count, "bytes": size} for name, (count, size) in removed.items()}

@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.confirmation import confirm
 from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_now
 from core.dead_letters import DeadLetter, DeadLetters, Purgeable
 from core.errors import UsageError
 from core.events.preview import preview
+from core.events.topics import dead_letter_topic
+from core.log.base import EventLog
+from core.safety.display import display
 from core.settings.option import parse_duration
 
 app = App(help="List, show, redrive and purge dead letters.", no_args_is_help=True)
@@ -34,7 +38,8 @@ def list_letters(loaded: Loaded, reason: Reason = None, as_json: JsonFlag = Fals
         console.print_json(letters)
         return
     if not letters:
-        console.say("the dead-letter topics are empty")
+        of = f" with the reason {display(reason)}" if reason else ""
+        console.say(f"no dead letters{of} in {_shown(loaded)}")
         return
     columns = ("id", "reason", "stage", "attempts", "message")
     rows = [[letter[column] for column in columns] for letter in letters]
@@ -78,7 +83,7 @@ def redrive(
     if letter_id and lost:
         raise UsageError(f"{letter_id} does not say which topic it came from")
     if not dry_run and len(targets) > 1 and not yes:
-        typer.confirm(f"redrive {len(targets):,} letters?", abort=True, err=True)
+        confirm(f"redrive {len(targets):,} letters?")
     sent = list(targets) if dry_run else run_now(lambda: _redrive(loaded, letter_id, targets))
     if as_json:
         console.print_json({"redriven": sent, "without_origin": lost, "dry_run": dry_run})
@@ -114,7 +119,8 @@ def purge(
     count = sum(each.letters for each in found)
     if count and not dry_run:
         if not yes:
-            typer.confirm(f"remove {count:,} letters for ever?", abort=True, err=True)
+            names = ", ".join(dict.fromkeys(each.where.topic for each in found))
+            confirm(f"remove {count:,} letters of {names} for ever?")
         run_now(lambda: _purge(loaded, found))
     if as_json:
         parts = [{"topic": topic, "partition": part, "letters": n} for (topic, part), n, _ in found]
@@ -137,7 +143,7 @@ async def _list(loaded: Loaded, reason: str | None) -> list[dict[str, Any]]:
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        letters = DeadLetters(log, loaded.settings.log.group).list(reason=reason)
+        letters = _dead_letters(log, loaded).list(reason=reason)
         return [document(letter) async for letter in letters]
 
 
@@ -145,7 +151,7 @@ async def _find(loaded: Loaded, letter_id: str) -> DeadLetter:
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        return await DeadLetters(log, loaded.settings.log.group).find(letter_id)
+        return await _dead_letters(log, loaded).find(letter_id)
 
 
 async def _choose(loaded: Loaded, letter_id: str | None, reason: str | None) -> list[dict[str, Any]]:
@@ -157,7 +163,7 @@ async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        dead_letters = DeadLetters(log, loaded.settings.log.group)
+        dead_letters = _dead_letters(log, loaded)
 
         async def letters() -> AsyncIterator[DeadLetter]:
             if letter_id:
@@ -174,7 +180,7 @@ async def _purgeable(loaded: Loaded, before_ms: int | None, only_redriven: bool)
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        dead_letters = DeadLetters(log, loaded.settings.log.group)
+        dead_letters = _dead_letters(log, loaded)
         return await dead_letters.purgeable(before_ms=before_ms, only_redriven=only_redriven)
 
 
@@ -182,7 +188,16 @@ async def _purge(loaded: Loaded, chosen: Sequence[Purgeable]) -> None:
     from core.assembly.stores import open_log
 
     async with open_log(loaded.settings) as log:
-        await DeadLetters(log, loaded.settings.log.group).purge(chosen)
+        await _dead_letters(log, loaded).purge(chosen)
+
+
+def _shown(loaded: Loaded) -> str:
+    """The dead-letter topics, as a message names them."""
+    return ", ".join(display(dead_letter_topic(topic)) for topic in loaded.settings.log.topics)
+
+
+def _dead_letters(log: EventLog, loaded: Loaded) -> DeadLetters:
+    return DeadLetters(log, loaded.settings.log.group, loaded.settings.log.topics)
 
 
 def document(letter: DeadLetter) -> dict[str, Any]:

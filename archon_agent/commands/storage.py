@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archon_agent import console
+from archon_agent.confirmation import confirm
 from archon_agent.exit_codes import ExitCode
 from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
@@ -39,7 +40,7 @@ def setup(loaded: Loaded, dry_run: DryRun = False, yes: Yes = False, as_json: Js
     """Create the bucket without public access, encrypted by default, objects expiring by age."""
     where = run_now(lambda: _with_storage(loaded, _where))
     if not dry_run and not yes:
-        typer.confirm(f"set up {where}?", abort=True, err=True)
+        confirm(f"set up {where}?")
     work = _verified if dry_run else _set_up
     _report(where, run_now(lambda: _with_storage(loaded, work, loaded)), as_json)
 
@@ -60,7 +61,7 @@ def gc(loaded: Loaded, dry_run: DryRun = False, yes: Yes = False, as_json: JsonF
     if not dry_run:
         if found.garbage and not yes:
             amount = f"{found.garbage:,} objects ({units.size(found.bytes)})"
-            typer.confirm(f"remove {amount} for ever?", abort=True, err=True)
+            confirm(f"remove {amount} for ever?")
         found = run_now(lambda: _with_storage(loaded, _collect, loaded, True))
     if as_json:
         console.print_json({**asdict(found), "dry_run": dry_run})

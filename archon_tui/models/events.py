@@ -89,7 +89,9 @@ class Tail:
                     break
                 self._rows[message.position] = row_of(message, kind)
         waiting = (
-            {letter.id async for letter in DeadLetters(log, group).list()} if self._has_letters() else set()
+            {letter.id async for letter in DeadLetters(log, group, self._requests).list()}
+            if self._has_letters()
+            else set()
         )
         rows = [self._marked(row, waiting) for row in self._rows.values()]
         rows.sort(key=lambda row: (row.at, row.position), reverse=True)

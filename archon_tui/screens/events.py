@@ -194,7 +194,8 @@ class EventsPage(Page):
 
     async def do_events_redrive(self) -> None:
         rows = self._chosen()
-        dead_letters = DeadLetters(await self.session.log(), self.session.settings.log.group)
+        settings = self.session.settings.log
+        dead_letters = DeadLetters(await self.session.log(), settings.group, settings.topics)
         went = 0
         try:
             async for _letter in dead_letters.redrive_all(letters_of(dead_letters, [row.id for row in rows])):

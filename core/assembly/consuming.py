@@ -118,7 +118,7 @@ async def consuming(
             resolver,
             analyzer,
             sinks,
-            DeadLetters(log, settings.log.group),
+            DeadLetters(log, settings.log.group, settings.log.topics),
             source,
             listener=listener,
             attempts=None if service else agent.attempts,

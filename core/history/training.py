@@ -127,7 +127,7 @@ def _root(seen: Sequence[Observation], money: Money) -> Leaf | Split:
         from sklearn.tree import DecisionTreeRegressor
     except ImportError:
         raise ConfigurationError(
-            "training needs scikit-learn, which is not installed", hint='pip install "archon[ml]"'
+            "training needs scikit-learn, which is not installed", hint='pip install "archon-ingest[ml]"'
         ) from None
     rows = [features_of(each.size, each.encoding) for each in seen]
     costs = [money.total(each) for each in seen]

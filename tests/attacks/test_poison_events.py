@@ -71,7 +71,9 @@ async def drain(settings: Settings) -> tuple[RunSummary, list[DeadLetter]]:
     async with consuming(settings, service=False) as agent:
         summary = await agent.run(drain=True, stop=asyncio.Event())
     async with open_log(settings) as log:
-        return summary, [letter async for letter in DeadLetters(log, settings.log.group).list()]
+        return summary, [
+            letter async for letter in DeadLetters(log, settings.log.group, settings.log.topics).list()
+        ]
 
 
 async def test_the_letter_of_a_part_is_no_longer_than_the_event(settings: Settings) -> None:

@@ -53,7 +53,7 @@ async def records(settings: Settings) -> dict[str, dict[str, Any]]:
 
 async def letters(settings: Settings) -> list[DeadLetter]:
     async with open_log(settings) as log:
-        return [letter async for letter in DeadLetters(log, settings.log.group).list()]
+        return [letter async for letter in DeadLetters(log, settings.log.group, settings.log.topics).list()]
 
 
 async def messages(settings: Settings, topic: str) -> list[LogMessage]:
@@ -234,7 +234,7 @@ class TestRedrive:
         (letter,) = await letters(settings)
         write(tmp_path, {"a.py": b"print('hi')\n", "pkg/__init__.py": b""})
         async with open_log(settings) as log:
-            await DeadLetters(log, settings.log.group).redrive(letter)
+            await DeadLetters(log, settings.log.group, settings.log.topics).redrive(letter)
         assert (await drain(settings)).files_processed == 2
         assert await letters(settings) == []
         first, again = await messages(settings, topics.REQUESTED_V1)
@@ -249,7 +249,7 @@ class TestRedrive:
         await drain(settings)
         (letter,) = await letters(settings)
         async with open_log(settings) as log:
-            dead_letters = DeadLetters(log, settings.log.group)
+            dead_letters = DeadLetters(log, settings.log.group, settings.log.topics)
             assert await dead_letters.find(letter.id) == letter
             await dead_letters.redrive(letter)
             with pytest.raises(UsageError, match="redriven already"):
@@ -263,7 +263,7 @@ class TestRedrive:
         await drain(settings)
         async with open_log(settings) as log:
             with pytest.raises(UsageError, match=r"not a letter's id|no dead letter"):
-                await DeadLetters(log, "g").find(letter_id)
+                await DeadLetters(log, "g", settings.log.topics).find(letter_id)
 
 
 class Faulty(EmbeddedLog):

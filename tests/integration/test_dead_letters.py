@@ -55,7 +55,7 @@ async def letters(dead: DeadLetters, topic: str, reason: str | None = None) -> l
 
 
 async def test_a_letter_keeps_the_original_and_says_why(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     message = await published(log, topic)
     await dead.put(message, ContentMissing("gone\nsince Monday"), stage="resolve", attempts=3)
     (letter,) = await letters(dead, topic)
@@ -76,7 +76,7 @@ async def test_a_letter_keeps_the_original_and_says_why(log: EventLog, topic: st
 
 
 async def test_a_redriven_letter_is_the_original_again_and_goes_only_once(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
     (letter,) = await letters(dead, topic)
     await dead.redrive(letter)
@@ -98,7 +98,7 @@ class Killed(BaseException):
 async def test_a_redrive_that_was_killed_goes_on_and_sends_once(
     log: EventLog, topic: str, sends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
     (letter,) = await letters(dead, topic)
     publish, done = log.publish, 0
@@ -117,7 +117,7 @@ async def test_a_redrive_that_was_killed_goes_on_and_sends_once(
     assert await letters(dead, topic) == [letter]
     for _ in range(3):
         await log.publish(topic, [OutgoingMessage(KEY, b"others came meanwhile")])
-    await DeadLetters(log, "g").redrive(letter)
+    await DeadLetters(log, "g", [topic]).redrive(letter)
     values = [message.value async for message in log.browse(topic)]
     assert values.count(VALUE) == 2
     assert await letters(dead, topic) == []
@@ -126,7 +126,7 @@ async def test_a_redrive_that_was_killed_goes_on_and_sends_once(
 
 
 async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     await log.publish(dead_letter_topic(topic), [OutgoingMessage(b"k", b"not ours")])
     (letter,) = await letters(dead, topic)
     with pytest.raises(UsageError, match="does not say"):
@@ -134,7 +134,7 @@ async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topi
 
 
 async def test_purging_the_redriven_stops_at_the_first_that_waits(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     message = await published(log, topic)
     for text in ("one", "two", "three"):
         await dead.put(message, InvalidEvent(text), stage="decode")
@@ -152,7 +152,7 @@ async def test_purging_the_redriven_stops_at_the_first_that_waits(log: EventLog,
 
 
 async def test_purging_by_age_leaves_the_younger(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     message = await published(log, topic)
     await dead.put(message, InvalidEvent("one"), stage="decode")
     (letter,) = await letters(dead, topic)
@@ -163,7 +163,7 @@ async def test_purging_by_age_leaves_the_younger(log: EventLog, topic: str) -> N
 
 
 async def test_a_letter_that_came_after_the_choice_is_not_purged(log: EventLog, topic: str) -> None:
-    dead = DeadLetters(log, "g")
+    dead = DeadLetters(log, "g", [topic])
     message = await published(log, topic)
     await dead.put(message, InvalidEvent("one"), stage="decode")
     chosen = await dead.purgeable()
@@ -174,10 +174,34 @@ async def test_a_letter_that_came_after_the_choice_is_not_purged(log: EventLog, 
     assert letter.info.message == "two"
 
 
+async def test_topics_of_other_applications_are_neither_read_nor_purged(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g", [topic])
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    foreign = dead_letter_topic(f"orders-{uuid4().hex}")
+    await log.publish(foreign, [OutgoingMessage(b"k", b"an order", (("__connect.errors.topic", b"orders"),))])
+
+    assert {letter.message.topic async for letter in dead.list()} == {dead_letter_topic(topic)}
+    chosen = await dead.purgeable()
+    assert {each.where.topic for each in chosen} == {dead_letter_topic(topic)}
+    await dead.purge(chosen)
+    assert [message.value async for message in log.browse(foreign)] == [b"an order"]
+    with pytest.raises(UsageError, match="no dead letter"):
+        await dead.find(f"{foreign}/0/0")
+
+
+async def test_a_message_that_archon_did_not_write_is_not_purged(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g", [topic])
+    mine = dead_letter_topic(topic)
+    await log.publish(mine, [OutgoingMessage(KEY, b"not ours")])
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    await dead.purge(await dead.purgeable())
+    assert b"not ours" in [message.value async for message in log.browse(mine)]
+
+
 @pytest.mark.xdist_group(GROUP)
 async def test_a_dead_letter_topic_that_cannot_be_written_is_told(kafka: Broker, topic: str) -> None:
     async with KafkaLog(kafka.settings(create_topics=True)) as log:
         message = await published(log, topic)
     async with KafkaLog(kafka.settings()) as log:
         with pytest.raises(BackendUnavailable, match=r"\.dlq"):
-            await DeadLetters(log, "g").put(message, InvalidEvent("poison"), stage="decode")
+            await DeadLetters(log, "g", [topic]).put(message, InvalidEvent("poison"), stage="decode")
