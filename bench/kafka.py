@@ -30,7 +30,8 @@ from core.events.topics import REQUESTED_V2
 from core.log.base import OutgoingMessage, Position
 from core.log.kafka import KafkaLog
 from core.log.kafka.setup import TopicSpec, specs
-from core.processor import BatchOutcome, RequestProcessor
+from core.outcome_events import BatchOutcome
+from core.processor import RequestProcessor
 from core.settings import load
 from core.settings.kafka import KafkaSettings
 from tests.brokers.kafka.start import ApacheKafka, version

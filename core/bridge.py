@@ -16,7 +16,7 @@ from core.events.intelligence import (
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fetchers.resolver import Resolved, Resolver
 from core.intelligence.base import FileToAnalyze
-from core.processor import Analyzer
+from core.record_maker import Analyzer
 from core.safety.display import display
 from core.safety.path import relative_within
 from core.safety.redact import redact

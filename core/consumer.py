@@ -13,7 +13,8 @@ from typing import Any
 from core.errors import ArchonError, RetryableError
 from core.log.base import EventLog, LogConsumer, LogMessage, TopicPartition
 from core.log.offsets import OffsetTracker
-from core.processor import BatchOutcome, RequestProcessor
+from core.outcome_events import BatchOutcome
+from core.processor import RequestProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class RunSummary:
     files_failed: int = 0
     files_skipped: int = 0
     files_deleted: int = 0
+    files_superseded: int = 0
     dead_lettered: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
@@ -54,18 +56,24 @@ class RunSummary:
         self.files_failed += outcome.failed
         self.files_skipped += outcome.skipped
         self.files_deleted += outcome.deleted
+        self.files_superseded += outcome.superseded
         self.dead_lettered += outcome.dead_lettered
         self.by_source.update(outcome.by_source)
         self.fallbacks.update(outcome.fallbacks)
 
     def to_json(self) -> dict[str, Any]:
-        """The published shape, with `files_deleted` and `abandoned` (left for redelivery) beside it."""
+        """The published shape.
+
+        `files_superseded` counts files and deletions that a newer request had overtaken; `abandoned`
+        messages were left for redelivery.
+        """
         return {
             "events": self.events,
             "files_processed": self.files_processed,
             "files_failed": self.files_failed,
             "files_skipped": self.files_skipped,
             "files_deleted": self.files_deleted,
+            "files_superseded": self.files_superseded,
             "dead_lettered": self.dead_lettered,
             "by_source": dict(self.by_source),
             "fallbacks": dict(self.fallbacks),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from core.errors import ArchonError, BackendUnavailable, UsageError
-from core.events.dead_letter import REDRIVEN, DeadLetterInfo, original_headers, read
+from core.events.dead_letter import REDRIVEN, DeadLetterInfo, Redriven, original_headers, read
 from core.events.topics import dead_letter_topic, redriven_topic
+from core.letter import DeadLetter, origin_of
 from core.log.base import (
     EventLog,
     LogMessage,
@@ -19,6 +19,7 @@ from core.log.base import (
     PublishFailure,
     TopicPartition,
 )
+from core.newest_requests import Newest, in_groups
 from core.safety.redact import redact
 
 MESSAGE_LIMIT = 500
@@ -26,17 +27,12 @@ MESSAGE_LIMIT = 500
 _SENT: Final = b"redriven"
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A letter and what its headers say; `info` is None for one that archon did not write."""
+class Redrive(NamedTuple):
+    """A letter that was redriven. `superseded` paths stayed behind: all of them where not `was_sent`."""
 
-    message: LogMessage
-    info: DeadLetterInfo | None
-
-    @property
-    def id(self) -> str:
-        """`<topic>/<partition>/<offset>` in its dead-letter topic."""
-        return f"{self.message.topic}/{self.message.partition}/{self.message.offset}"
+    letter: DeadLetter
+    superseded: int
+    was_sent: bool
 
 
 class Purgeable(NamedTuple):
@@ -129,32 +125,45 @@ class DeadLetters:
         async for _ in self.redrive_all(only()):
             pass
 
-    async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncIterator[DeadLetter]:
+    async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncIterator[Redrive]:
         """Send each original to its topic again, and mark the letter, so that it cannot be sent twice.
 
         A mark goes before it too, and says from where on the original is to be looked for: after a crash
         between the two, a letter that was sent is only marked. Two redrives of a letter at the same time
-        may both send it. Gives every letter that went. Raises `UsageError` at one that went before or has
-        no known origin.
+        may both send it. Raises `UsageError` at a letter that went before or has no known origin.
+
+        Paths that newer requests have spoken of since are left out; a letter of which nothing is left is
+        marked without being sent.
         """
         marks = await self._marks()
-        ends: dict[str, bytes] = {}
-        async for letter in letters:
-            if letter.info is None:
-                raise UsageError(f"{letter.id} does not say which topic it came from")
-            topic, mark = letter.info.topic, marks.get(letter.id)
-            if mark == _SENT:
-                raise UsageError(f"{letter.id} was redriven already")
-            if mark is None or not await self._has_arrived(letter, topic, mark):
-                if topic not in ends:
-                    ends[topic] = await self._ends(topic)
-                await self._mark(letter, ends[topic])
-                provenance = ((REDRIVEN + "letter", letter.id.encode()),)
-                headers = (*original_headers(letter.message.headers), *provenance)
-                await self._send(topic, OutgoingMessage(letter.message.key, letter.message.value, headers))
-            await self._mark(letter, _SENT)
-            marks[letter.id] = _SENT
-            yield letter
+        async for group in in_groups(letters):
+            newest = await Newest.of(self._log, self._group, group)
+            for letter in group:
+                if letter.info is None:
+                    raise UsageError(f"{letter.id} does not say which topic it came from")
+                if (mark := marks.get(letter.id)) == _SENT:
+                    raise UsageError(f"{letter.id} was redriven already")
+                rest = newest.rest_of(letter)
+                topic = letter.info.topic
+                if rest.value is not None and (
+                    mark is None or not await self._has_arrived(letter, topic, mark)
+                ):
+                    await self._mark(letter, json.dumps(newest.ends[topic]).encode())
+                    await self._send_again(letter, rest.value, newest)
+                await self._mark(letter, _SENT)
+                marks[letter.id] = _SENT
+                yield Redrive(letter, rest.superseded, was_sent=rest.value is not None)
+
+    async def _send_again(self, letter: DeadLetter, value: bytes, newest: Newest) -> None:
+        """Send the original, or what is left of it, to the partition that it came from."""
+        message, origin = letter.message, origin_of(letter)
+        ends = newest.ends[origin.topic]
+        provenance = Redriven(letter.id, origin, ends.get(origin.partition, 0)).headers()
+        headers = (*original_headers(message.headers), *provenance)
+        partition = origin.partition if origin.partition in ends else None
+        position = await self._send(origin.topic, OutgoingMessage(message.key, value, headers, partition))
+        if position.offset == ends.get(position.partition):  # nobody else wrote in between
+            ends[position.partition] = position.offset + 1
 
     async def purgeable(
         self, *, before_ms: int | None = None, only_redriven: bool = False
@@ -189,18 +198,14 @@ class DeadLetters:
         existing = set(await self._log.topics())
         return [name for name in self._names if name in existing]
 
-    async def _send(self, topic: str, message: OutgoingMessage) -> None:
+    async def _send(self, topic: str, message: OutgoingMessage) -> Position:
         (answer,) = await self._log.publish(topic, [message])
         if isinstance(answer, PublishFailure):
             raise BackendUnavailable(f"{topic} refuses the message: {answer.error}")
+        return answer
 
     async def _mark(self, letter: DeadLetter, value: bytes) -> None:
         await self._send(redriven_topic(letter.message.topic), OutgoingMessage(letter.id.encode(), value))
-
-    async def _ends(self, topic: str) -> bytes:
-        """Where each partition of `topic` ends now, as a mark."""
-        places = await self._log.lag(self._group, [topic])
-        return json.dumps({place.partition: place.end for place in places}).encode()
 
     async def _has_arrived(self, letter: DeadLetter, topic: str, mark: bytes) -> bool:
         """Whether the letter's original stands in `topic`, in what came since `mark` was made."""

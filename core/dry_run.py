@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from core.batches import Batch, BatchProcessor, PackedFile
+from core.batches import Batch, BatchesByPartition, PackedFile
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.publisher import MESSAGE_OVERHEAD, PublishRules
 from core.repository.facts import Skip
@@ -16,7 +16,8 @@ class DryRun:
 
     def __init__(self, project_name: str, rules: PublishRules) -> None:
         self.summary = IngestSummary(project_name)
-        self._batches = BatchProcessor(rules.batch_size, rules.max_batch_bytes - MESSAGE_OVERHEAD)
+        room = rules.max_batch_bytes - MESSAGE_OVERHEAD
+        self._batches = BatchesByPartition(project_name, rules.partitions or 1, rules.batch_size, room)
 
     def take(self, chunk: Sequence[PlanItem]) -> None:
         """Count the next items of the plan; what does not fill a batch yet waits."""
@@ -38,8 +39,8 @@ class DryRun:
         self._add(self._batches.flush())
         return self.summary
 
-    def _add(self, batch: Batch | None) -> None:
-        if batch:
+    def _add(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
             self.summary.add_batch(batch, batch.encoded_bytes + MESSAGE_OVERHEAD)
 
 

@@ -223,6 +223,7 @@ class BatchFinished:
     skipped: int
     deleted: int
     seconds: float
+    superseded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

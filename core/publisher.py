@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from core.batches import Batch, BatchProcessor, PackedFile
+from core.batches import Batch, BatchesByPartition, PackedFile, request_key
 from core.breaker import Breakers
 from core.errors import ArchonError, MessageTooLarge
 from core.events.codec import encode_request, to_json
@@ -22,6 +22,7 @@ from core.events.v2 import MetadataV2, ModelEventIndexProjectRequestedV2, Payloa
 from core.fallbacks import INFEASIBLE
 from core.history.selection import said_of_choice
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
+from core.log.partitioner import partition_of
 from core.packing import Packer
 from core.planner import PlanItem, PlannedFile, Unchanged
 from core.progress import (
@@ -88,6 +89,8 @@ class PublishRules:
     force_reindex: bool = False
     selector: str = "rules"
     selector_model: str | None = None
+    partitions: int | None = None
+    """Partitions of `topic`; None asks the log."""
 
 
 class Publisher:
@@ -126,7 +129,8 @@ class Publisher:
         breakers = breakers or Breakers("publisher", listener=listener)
         self._packer = Packer(strategies, context, self._summary, breakers, listener, clock)
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._batches = BatchProcessor(rules.batch_size, 0)
+        self._partitions = 1
+        self._batches = BatchesByPartition(context.project_name, 1, rules.batch_size, 0)
         self._failure: ArchonError | None = None
         self._newest = (manifest and manifest.newest()) or datetime.min.replace(tzinfo=UTC)
 
@@ -154,7 +158,10 @@ class Publisher:
     async def _run(self, plan: AsyncIterator[list[PlanItem]], stop: asyncio.Event | None) -> IngestSummary:
         started = self._clock()
         self._payload = await self._packer.prepare()
-        self._batches = BatchProcessor(self._rules.batch_size, self._room())
+        self._partitions = self._rules.partitions or await self._log.partitions(self._rules.topic)
+        self._batches = BatchesByPartition(
+            self._context.project_name, self._partitions, self._rules.batch_size, self._room()
+        )
         async with aclosing(plan) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 if self._failure or (stop and stop.is_set()):
@@ -162,10 +169,13 @@ class Publisher:
                 await self._take(chunk)
         if stop and stop.is_set():
             self._summary.interrupted = True
-        if (last := self._batches.flush()) and not self._failure and not self._summary.interrupted:
-            await self._start(last)
-        elif last:
-            self._unpublished(last, "interrupted")
+        for last in self._batches.flush():
+            if self._failure:
+                self._unpublished(last, str(self._failure))
+            elif self._summary.interrupted:
+                self._unpublished(last, "interrupted")
+            else:
+                await self._start(last)
         await asyncio.gather(*self._in_flight)
         if not self._failure and not self._summary.interrupted:
             await self._publish_deletions()
@@ -200,7 +210,7 @@ class Publisher:
         if unchanged:
             self._tell(FilesUnchanged(unchanged))
         for packed in await self._packer.pack_all(planned):
-            if batch := self._batches.add(packed):
+            for batch in self._batches.add(packed):
                 await self._start(batch)
 
     async def _start(self, batch: Batch) -> None:
@@ -217,7 +227,7 @@ class Publisher:
         span = self._span.child()
         event = self._event(batch.files, (), span)
         value = encode_request(event, batch.encoded)
-        error = await self._publish(event, value, span)
+        error = await self._publish(batch.files[0].facts.path, event, value, span)
         self._end(span, "publish batch", "producer", started, len(batch.files), error)
         if isinstance(error, MessageTooLarge):
             await self._resend(batch, error)
@@ -227,10 +237,11 @@ class Publisher:
             self._acknowledged(batch, len(value), self._clock() - started, batch_id)
 
     async def _publish(
-        self, event: ModelEventIndexProjectRequestedV2, value: bytes, span: Span
+        self, path: str, event: ModelEventIndexProjectRequestedV2, value: bytes, span: Span
     ) -> Exception | None:
+        """Send an event to the partition of `path`, one of its paths. The error, where it did not arrive."""
         message = OutgoingMessage(
-            key=f"{self._context.project_name}:{event.metadata.batch_id}".encode(),
+            key=request_key(self._context.project_name, path),
             value=value,
             headers=(
                 ("correlation_id", self._correlation_id.encode()),
@@ -275,11 +286,15 @@ class Publisher:
         self._tell(BatchRefused(batch_id, len(batch.files), message))
 
     async def _publish_deletions(self) -> None:
-        missing = list(self._manifest.missing()) if self._manifest else []
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for path in self._manifest.missing() if self._manifest else ():
+            key = request_key(self._context.project_name, path)
+            by_partition[partition_of(key, self._partitions)].append(path)
         step = self._rules.batch_size * 10
-        for start in range(0, len(missing), step):
-            if not await self._delete(missing[start : start + step]):
-                return
+        for missing in by_partition.values():
+            for start in range(0, len(missing), step):
+                if not await self._delete(missing[start : start + step]):
+                    return
 
     async def _delete(self, paths: Sequence[str]) -> bool:
         """Publish deletions, in halves where they are too large for one message; whether all went."""
@@ -289,7 +304,7 @@ class Publisher:
         value = to_json(event)
         error: Exception | None = MessageTooLarge(f"{len(value):,} B of deletions")
         if len(value) <= self._rules.max_batch_bytes - MESSAGE_OVERHEAD:
-            error = await self._publish(event, value, span)
+            error = await self._publish(paths[0], event, value, span)
         if isinstance(error, MessageTooLarge) and len(paths) > 1:
             middle = len(paths) // 2
             return await self._delete(paths[:middle]) and await self._delete(paths[middle:])

@@ -13,10 +13,11 @@ from archon_agent.confirmation import confirm
 from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Yes, with_settings
 from archon_agent.running import run_now
-from core.dead_letters import DeadLetter, DeadLetters, Purgeable
+from core.dead_letters import DeadLetters, Purgeable, Redrive
 from core.errors import UsageError
 from core.events.preview import preview
 from core.events.topics import dead_letter_topic
+from core.letter import DeadLetter
 from core.log.base import EventLog
 from core.safety.display import display
 from core.settings.option import parse_duration
@@ -84,12 +85,27 @@ def redrive(
         raise UsageError(f"{letter_id} does not say which topic it came from")
     if not dry_run and len(targets) > 1 and not yes:
         confirm(f"redrive {len(targets):,} letters?")
-    sent = list(targets) if dry_run else run_now(lambda: _redrive(loaded, letter_id, targets))
+    done = [] if dry_run else run_now(lambda: _redrive(loaded, letter_id, targets))
+    sent = list(targets) if dry_run else [each.letter.id for each in done if each.was_sent]
+    closed = [each.letter.id for each in done if not each.was_sent]
+    superseded = sum(each.superseded for each in done)
     if as_json:
-        console.print_json({"redriven": sent, "without_origin": lost, "dry_run": dry_run})
+        console.print_json(
+            {
+                "redriven": sent,
+                "superseded": closed,
+                "files_superseded": superseded,
+                "without_origin": lost,
+                "dry_run": dry_run,
+            }
+        )
         return
     for each in sent:
         console.out.print(console.line(f"{each} {'would go' if dry_run else 'went'} to {targets[each]}"))
+    for each in closed:
+        console.out.print(console.line(f"{each} is closed: newer requests name all of its files"))
+    if superseded:
+        console.say(f"{superseded:,} files were left out: a newer request decides them")
     if lost:
         console.say(f"{len(lost):,} letters do not say where they came from and stay")
     if not letters:
@@ -158,7 +174,7 @@ async def _choose(loaded: Loaded, letter_id: str | None, reason: str | None) -> 
     return [document(await _find(loaded, letter_id))] if letter_id else await _list(loaded, reason)
 
 
-async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str]) -> list[str]:
+async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str]) -> list[Redrive]:
     """Send the chosen letters; their payloads are read one after another."""
     from core.assembly.stores import open_log
 
@@ -173,7 +189,7 @@ async def _redrive(loaded: Loaded, letter_id: str | None, chosen: Collection[str
                 if letter.id in chosen:
                     yield letter
 
-        return [letter.id async for letter in dead_letters.redrive_all(letters())]
+        return [redrive async for redrive in dead_letters.redrive_all(letters())]
 
 
 async def _purgeable(loaded: Loaded, before_ms: int | None, only_redriven: bool) -> Sequence[Purgeable]:

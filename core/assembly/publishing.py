@@ -86,6 +86,7 @@ async def ingestion(
         project = project_name(target.project_name, repository.name)
         log = await stack.enter_async_context(open_log(settings))
         limit = min(publish.max_batch_bytes, await log.max_message_bytes(REQUESTED_V2))
+        partitions = await log.partitions(REQUESTED_V2)
         context = PublishContext(
             project_name=project,
             repository=repository,
@@ -105,6 +106,7 @@ async def ingestion(
             force_reindex=target.force_reindex,
             selector=selector.name,
             selector_model=selector.model_id,
+            partitions=partitions,
         )
         job = str(uuid.uuid4())
         meter = CostMeter("publish", project=project, job=job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pydantic_core
@@ -119,6 +119,16 @@ def keep_files(value: bytes, indexes: Sequence[int]) -> bytes:
     payload["files"] = [payload["files"][index] for index in indexes]
     payload.pop("deleted_files", None)
     # The codec's escape of a lone surrogate is JSON's as well.
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def leave_out(value: bytes, paths: Collection[str]) -> bytes:
+    """The event without these paths, files and deletions alike, all else as it came."""
+    data = from_json(value)
+    payload = data["payload"]
+    payload["files"] = [file for file in payload.get("files", ()) if file["relative_path"] not in paths]
+    if payload.get("deleted_files"):
+        payload["deleted_files"] = [path for path in payload["deleted_files"] if path not in paths]
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 

@@ -6,7 +6,9 @@ original headers stay byte for byte and come back when a letter is redriven.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -73,6 +75,56 @@ def read(headers: Headers) -> DeadLetterInfo | None:
         return None
 
 
+class Place(NamedTuple):
+    """Where a message stands in the log, or stood; `timestamp_ms` is the log's time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """What a redriven message says of itself.
+
+    `origin` is where its request stood first. `seen` is the offset up to which its partition was searched
+    for newer requests of the same paths before it was sent.
+    """
+
+    letter_id: str
+    origin: Place
+    seen: int
+
+    def headers(self) -> Headers:
+        """As headers beside the original's."""
+        origin = json.dumps(self.origin)
+        return (
+            (REDRIVEN + "letter", self.letter_id.encode()),
+            (REDRIVEN + "origin", origin.encode()),
+            (REDRIVEN + "seen", str(self.seen).encode()),
+        )
+
+
+def redriven(headers: Headers, place: Place) -> Redriven | None:
+    """What the headers of the message at `place` say of a redrive; None where it was not redriven.
+
+    Anybody can write headers. An origin later than the message itself would decide its paths for ever, so
+    such headers count as none.
+    """
+    found = {name: value for name, value in headers if name.startswith(REDRIVEN)}
+    try:
+        topic, partition, offset, timestamp_ms = json.loads(found[REDRIVEN + "origin"])
+        origin = Place(str(topic), int(partition), int(offset), int(timestamp_ms))
+        told = Redriven(found[REDRIVEN + "letter"].decode(), origin, int(found[REDRIVEN + "seen"]))
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
+    same = origin.topic == place.topic and origin.partition == place.partition
+    if origin.timestamp_ms > place.timestamp_ms or (same and origin.offset >= place.offset):
+        return None
+    return told if told.seen >= 0 and origin.offset >= 0 else None
+
+
 def original_headers(headers: Headers) -> Headers:
-    """The headers without what archon added when the letter died."""
-    return tuple(header for header in headers if not header[0].startswith(PREFIX))
+    """The headers without what archon added when the letter died, or was redriven before."""
+    return tuple(header for header in headers if not header[0].startswith((PREFIX, REDRIVEN)))

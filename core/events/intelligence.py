@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.events.common import AnyText, ContentEncoding, Timestamped, Wire
+from core.events.order import RequestPosition
 
 SymbolKind = Literal[
     "class",
@@ -109,7 +110,8 @@ class FileIdentity(Wire):
     """Which bytes a record is of, and where they came from.
 
     Identity for idempotence: (project, path, checksum, analyzer_version). `checksum` is the SHA-256
-    the consumer computed; `checksum_verified` says whether the event let it be checked.
+    the consumer computed; `checksum_verified` says whether the event let it be checked. `request` is the
+    request that the record answers: of two records of a path, that of the newer request counts.
     """
 
     project: str
@@ -121,6 +123,7 @@ class FileIdentity(Wire):
     correlation_id: str | None = None
     generated_at: datetime
     delivery: Delivery | None = None
+    request: RequestPosition | None = None
 
 
 class FileIntelligence(FileIdentity):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from core.events.order import RequestPosition
 from core.events.v2 import GitCredentials, ObjectStorageConfig
 
 
@@ -43,7 +44,7 @@ class RequestedFile:
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """A batch of files to index and of paths to forget."""
+    """A batch of files to index and of paths to forget. `position` is set once it was read from a log."""
 
     event_id: str
     event_type: str
@@ -65,6 +66,7 @@ class IndexRequest:
     trace_id: str | None = None
     span_id: str | None = None
     sampled: bool = True
+    position: RequestPosition | None = None
 
     @property
     def bytes_expected(self) -> int:

@@ -152,6 +152,10 @@ class EventLog(Protocol):
         """The largest value, with key and headers, that `topic` accepts, in bytes."""
         ...
 
+    async def partitions(self, topic: str) -> int:
+        """How many partitions `topic` has; for one that is missing, how many it would be made with."""
+        ...
+
     async def publish(
         self, topic: str, messages: Sequence[OutgoingMessage]
     ) -> Sequence[Position | PublishFailure]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -13,19 +12,18 @@ from typing import Self, TypeVar
 from core.database import Database
 from core.errors import UsageError
 from core.results import queries, tables
-from core.results.base import BatchResult
+from core.results.base import BatchResult, Overtaken
 from core.results.records import IndexedFile, ProjectSummary, ProjectTotals, SearchHit, StoredRecord
 
 T = TypeVar("T")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 500
 
 
 class ResultsIndex:
     """The records in the SQLite file `path`; a `ResultSink`. Several processes may write one file.
 
-    The newest request decides what stands for a path, by its timestamp; of requests with the same one,
-    the last written. Writing a batch again changes nothing.
+    The newest request decides what stands for a path (`RequestPosition.is_older_than`). Writing a batch
+    again changes nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,9 +44,9 @@ class ResultsIndex:
     async def close(self) -> None:
         await self._open.aclose()
 
-    async def write(self, result: BatchResult) -> None:
+    async def write(self, result: BatchResult) -> Overtaken:
         """Apply a request's deletions and records in one transaction, durable on return."""
-        await self._writer.write(partial(_apply, result=result))
+        return await self._writer.write(partial(_apply, result=result))
 
     async def query(
         self,
@@ -115,12 +113,8 @@ class ResultsIndex:
                 yield item
 
 
-def _apply(connection: sqlite3.Connection, result: BatchResult) -> None:
-    requested_us = _microseconds(result.request.timestamp)
-    tables.delete(connection, result.request.project_name, result.deleted, requested_us)
-    tables.put(connection, result.records, requested_us)
-
-
-def _microseconds(moment: datetime) -> int:
-    """Since the epoch; a time without a zone is UTC."""
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+def _apply(connection: sqlite3.Connection, result: BatchResult) -> Overtaken:
+    request = result.request
+    order = tables.Order.of(request.position, request.timestamp)
+    deletions = tables.delete(connection, request.project_name, result.deleted, order)
+    return Overtaken(tables.put(connection, result.records, order), deletions)

@@ -1,8 +1,8 @@
 """The tables of the results index and their changes. Every function runs inside one transaction.
 
-The newest request decides a path: each row carries its request's time, a record or deletion of an older
-request changes nothing, and a deletion leaves its row behind as a tombstone, so that a batch delivered
-again late cannot bring a deleted path back.
+The newest request decides a path: each row carries its request's position in the log, a record or deletion
+of an older request changes nothing, and a deletion leaves its row behind as a tombstone, so that a batch
+delivered again late cannot bring a deleted path back.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from core.database import Schema, encoded_path
 from core.errors import UnsafeInput
+from core.events.order import RequestPosition
 from core.events.record import FileRecord
 from core.results.words import words_of_names, words_of_path
 
@@ -56,43 +58,100 @@ SCHEMA = Schema(
                 content = 'details', content_rowid = 'id',
                 tokenize = 'ascii', detail = column, columnsize = 0)""",
         ),
+        # Where each request stands in the log; rows from before this have none and are older than any.
+        (
+            "ALTER TABLE files ADD COLUMN topic TEXT",
+            "ALTER TABLE files ADD COLUMN partition INTEGER",
+            'ALTER TABLE files ADD COLUMN "offset" INTEGER',
+            "ALTER TABLE files ADD COLUMN logged_us INTEGER",
+        ),
     ),
 )
 
-_FIND = "SELECT id, requested_us, checksum, analyzer_version FROM files WHERE project_id = ? AND path = ?"
-_STORE = "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIND = """SELECT id, checksum, analyzer_version, requested_us, topic, partition, "offset", logged_us
+    FROM files WHERE project_id = ? AND path = ?"""
+_STORE = "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MOVE = 'UPDATE files SET topic = ?, partition = ?, "offset" = ?, logged_us = ? WHERE id = ?'
 _TOMBSTONE = (None,) * 12
-_NEVER = -(2**63)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Order(NamedTuple):
+    """A request's place among others, as columns; the last four are None where no log told it."""
+
+    requested_us: int
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    logged_us: int | None = None
+
+    @classmethod
+    def of(cls, position: RequestPosition | None, requested_at: datetime) -> Order:
+        """The columns of a position; `requested_at` stands alone where there is none."""
+        if position is None:
+            return cls(_microseconds(requested_at))
+        logged_us = _microseconds(position.logged_at)
+        return cls(
+            _microseconds(requested_at), position.topic, position.partition, position.offset, logged_us
+        )
+
+    def is_older_than(self, other: Order) -> bool:
+        """As `RequestPosition.is_older_than`; what no log placed is older than what one did."""
+        mine, others = self._position(), other._position()
+        if mine and others:
+            return mine.is_older_than(others)
+        if mine or others:
+            return mine is None
+        return self.requested_us < other.requested_us
+
+    def _position(self) -> RequestPosition | None:
+        if self.topic is None or self.partition is None or self.offset is None or self.logged_us is None:
+            return None
+        return RequestPosition.model_construct(
+            requested_at=_EPOCH + timedelta(microseconds=self.requested_us),
+            topic=self.topic,
+            partition=self.partition,
+            offset=self.offset,
+            logged_at=_EPOCH + timedelta(microseconds=self.logged_us),
+        )
 
 
 class _Row(NamedTuple):
-    """What stands in a path's row, `id` being None before there is one; a tombstone has no checksum."""
+    """What stands in a path's row; a tombstone has no checksum, and no row at all has no `order`."""
 
     id: int | None = None
-    requested_us: int = _NEVER
     checksum: str | None = None
     analyzer_version: str | None = None
+    order: Order | None = None
+
+    def overtakes(self, order: Order) -> bool:
+        """Whether a newer request than that of `order` has spoken of the path."""
+        return self.order is not None and order.is_older_than(self.order)
+
+    def is_of(self, record: FileRecord, order: Order) -> bool:
+        """Whether the very record stands there, of a request that was delivered again."""
+        standing = (self.checksum, self.analyzer_version, self.order and self.order.requested_us)
+        return standing == (record.identity.checksum, record.analysis.analyzer_version, order.requested_us)
 
 
-def put(connection: sqlite3.Connection, records: Sequence[FileRecord], requested_us: int) -> None:
-    """Store `records` of the request made at `requested_us`, unless a newer one has spoken of their paths.
+def put(connection: sqlite3.Connection, records: Sequence[FileRecord], order: Order) -> int:
+    """Store `records` of the request of `order`, unless a newer one has spoken of their paths.
 
-    Table by table: FTS5 writes a segment whenever another table is changed between its rows.
+    Returns how many were overtaken. Table by table: FTS5 writes a segment whenever another table is
+    changed between its rows.
     """
     projects = {name: _project_id(connection, name) for name in {each.identity.project for each in records}}
     latest = {(projects[each.identity.project], encoded_path(each.identity.path)): each for each in records}
     rows = {where: _find(connection, *where) for where in latest}
-    # The very record that stands there is a request delivered again.
-    newer = {
-        where: record
-        for where, record in latest.items()
-        if rows[where].requested_us <= requested_us
-        and rows[where][1:] != (requested_us, record.identity.checksum, record.analysis.analyzer_version)
-    }
+    current = {where: record for where, record in latest.items() if not rows[where].overtakes(order)}
+    same = {rows[where].id for where, record in current.items() if rows[where].is_of(record, order)}
+    connection.executemany(_MOVE, [(*order[1:], row_id) for row_id in same])
+    newer = {where: record for where, record in current.items() if rows[where].id not in same}
     _forget(connection, [rows[where] for where in newer])
     described: list[tuple[int | None, str, str, bytes]] = []
     for where, record in newer.items():
-        stored = connection.execute(_STORE, (rows[where].id, *where, requested_us, *_columns(record)))
+        values = (rows[where].id, *where, order.requested_us, *_columns(record), *order[1:])
+        stored = connection.execute(_STORE, values)
         words = words_of_path(record.identity.path), words_of_names(record.analysis.names)
         described.append((stored.lastrowid, *words, record.analysis.json))
     connection.executemany("INSERT INTO details VALUES (?, ?, ?, ?)", described)
@@ -100,21 +159,30 @@ def put(connection: sqlite3.Connection, records: Sequence[FileRecord], requested
         "INSERT INTO words (rowid, path_words, symbol_words) VALUES (?, ?, ?)",
         [columns[:3] for columns in described],
     )
+    return sum(row.overtakes(order) for row in rows.values())
 
 
-def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], requested_us: int) -> None:
-    """Forget `paths` for the request made at `requested_us`, unless a newer one has spoken of them."""
+def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], order: Order) -> int:
+    """Forget `paths` for the request of `order`, unless a newer one has spoken of them.
+
+    Returns how many were overtaken.
+    """
     project_id = _project_id(connection, project)
     columns: dict[str | bytes, None] = {}
     for path in paths:
         with suppress(UnsafeInput):  # text that is no path; nothing can stand there
             columns[encoded_path(path)] = None
     rows = {column: _find(connection, project_id, column) for column in columns}
-    older = {column: row for column, row in rows.items() if row.requested_us <= requested_us}
+    older = {column: row for column, row in rows.items() if not row.overtakes(order)}
     _forget(connection, older.values())
     connection.executemany(
-        _STORE, [(row.id, project_id, column, requested_us, *_TOMBSTONE) for column, row in older.items()]
+        _STORE,
+        [
+            (row.id, project_id, column, order.requested_us, *_TOMBSTONE, *order[1:])
+            for column, row in older.items()
+        ],
     )
+    return len(rows) - len(older)
 
 
 def _project_id(connection: sqlite3.Connection, name: str) -> int:
@@ -125,7 +193,15 @@ def _project_id(connection: sqlite3.Connection, name: str) -> int:
 
 def _find(connection: sqlite3.Connection, project_id: int, path: str | bytes) -> _Row:
     row = connection.execute(_FIND, (project_id, path)).fetchone()
-    return _Row(*row) if row else _Row()
+    if row is None:
+        return _Row()
+    row_id, checksum, analyzer_version, *order = row
+    return _Row(row_id, checksum, analyzer_version, Order(*order))
+
+
+def _microseconds(moment: datetime) -> int:
+    """Since the epoch; a time without a zone is UTC."""
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _forget(connection: sqlite3.Connection, rows: Iterable[_Row]) -> None:

@@ -13,7 +13,7 @@ from core.events.intelligence import FileIntelligenceHeader
 from core.events.record import Analysis, FileRecord
 from core.events.topics import FILE_INTELLIGENCE
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
-from core.results.base import BatchResult
+from core.results.base import BatchResult, Overtaken
 from core.telemetry.trace import trace_headers
 
 
@@ -27,12 +27,19 @@ class TopicSink:
         self._log = log
         self._source = source
 
-    async def write(self, result: BatchResult) -> None:
-        """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not."""
+    async def write(self, result: BatchResult) -> Overtaken:
+        """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not.
+
+        The topic itself keeps no order: the caller writes the requests of a path in theirs. Records and
+        tombstones carry the request's position, so that readers can tell.
+        """
         request = result.request
-        headers = trace_headers(request.trace_id, request.span_id, sampled=request.sampled)
+        position = (request.position.header(),) if request.position else ()
+        headers = (*trace_headers(request.trace_id, request.span_id, sampled=request.sampled), *position)
         messages = [self._message(record, request.event_id, headers) for record in result.records]
-        messages += [OutgoingMessage(record_key(request.project_name, path), None) for path in result.deleted]
+        messages += [
+            OutgoingMessage(record_key(request.project_name, path), None, position) for path in result.deleted
+        ]
         large: list[FileRecord] = []
         for answer in await self._log.publish(FILE_INTELLIGENCE, messages):
             if not isinstance(answer, PublishFailure):
@@ -45,6 +52,7 @@ class TopicSink:
             for answer in await self._log.publish(FILE_INTELLIGENCE, less):
                 if isinstance(answer, PublishFailure):
                     raise _refusal(answer)
+        return Overtaken()
 
     def _message(
         self, record: FileRecord, causation_id: str, headers: tuple[tuple[str, bytes], ...]

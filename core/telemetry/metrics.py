@@ -144,9 +144,12 @@ class Metrics:
                 self.ingestion.failed.labels(PUBLISH, "log_refused").inc(files)
             case BatchReceived():
                 count("received").inc()
-            case BatchFinished(skipped=skipped, deleted=deleted):
+            case BatchFinished(skipped=skipped, deleted=deleted, superseded=superseded):
                 count("finished").inc()
-                self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(skipped)
+                self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(
+                    max(0, skipped - superseded)
+                )
+                self.ingestion.skipped.labels(CONSUME, "superseded").inc(superseded)
                 self.ingestion.deletions.labels(CONSUME).inc(deleted)
             case DeadLettered(reason=reason):
                 self.delivery.dead_letters.labels(reason).inc()

@@ -14,7 +14,7 @@ import pytest
 from core.assembly.consuming import consuming
 from core.assembly.stores import open_index, open_log
 from core.consumer import RunSummary
-from core.dead_letters import DeadLetter, DeadLetters
+from core.dead_letters import DeadLetters
 from core.errors import AnalysisFailed
 from core.events import topics
 from core.events.codec import decode_request
@@ -24,6 +24,7 @@ from core.events.record import Analysis, FileRecord
 from core.intelligence.base import FileToAnalyze
 from core.intelligence.pool import AnalyzerPool
 from core.intelligence.worker import analyze_to_json
+from core.letter import DeadLetter
 from core.log.base import OutgoingMessage, Position
 from core.log.embedded import EmbeddedLog
 from core.results.base import BatchResult

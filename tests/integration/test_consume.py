@@ -16,10 +16,11 @@ from core.assembly.publishing import ingestion
 from core.assembly.source import Target
 from core.assembly.stores import open_index, open_log
 from core.consumer import RunSummary
-from core.dead_letters import DeadLetter, DeadLetters
+from core.dead_letters import DeadLetters
 from core.errors import AccessDenied, BackendUnavailable, UsageError
 from core.events import topics
 from core.events.codec import decode_request
+from core.letter import DeadLetter
 from core.log.base import LogMessage, OutgoingMessage, Position, PublishFailure, TopicPartition
 from core.log.embedded import EmbeddedLog
 from core.log.embedded.consumer import EmbeddedConsumer
@@ -32,7 +33,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return load({"home": tmp_path / "home", "agent.workers": 1}, environ={}).settings
+    flags = {"home": tmp_path / "home", "agent.workers": 1, "log.partitions": 1}
+    return load(flags, environ={}).settings
 
 
 async def ingest(settings: Settings, path: Path, **options: Any) -> None:
@@ -80,6 +82,7 @@ async def test_every_file_has_a_record(settings: Settings, tmp_path: Path) -> No
         "dead_lettered": 0,
         "by_source": {"inline": 7},
         "fallbacks": {},
+        "files_superseded": 0,
         "abandoned": 0,
         "duration_ms": 0,
     }
@@ -288,7 +291,7 @@ async def test_without_a_dead_letter_topic_nothing_is_committed(
     async def no_wait(_attempt: int) -> None: ...
 
     monkeypatch.setattr("core.assembly.stores.EmbeddedLog", Chosen)
-    monkeypatch.setattr("core.processor.backoff", no_wait)
+    monkeypatch.setattr("core.durable_steps.backoff", no_wait)
     await send(settings, topics.REQUESTED_V2, b"poison")
     Chosen.refused = frozenset({topics.dead_letter_topic(topics.REQUESTED_V2)})
     with pytest.raises(BackendUnavailable, match="refused"):

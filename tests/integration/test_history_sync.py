@@ -20,7 +20,7 @@ from core.events.topics import FAILED, FILE_INTELLIGENCE
 from core.history import observing
 from core.history.store import Observation
 from core.log.base import EventLog, OutgoingMessage
-from core.results.base import BatchResult
+from core.results.base import BatchResult, Overtaken
 from core.results.topic import TopicSink
 from core.settings import Settings, load
 from tests.repositories import FILES, commit
@@ -96,14 +96,14 @@ async def _results_elsewhere(settings: Settings, log: EventLog, tmp_path: Path) 
     sent: list[BatchResult] = []
 
     class Capturing(TopicSink):
-        async def write(self, result: BatchResult) -> None:
+        async def write(self, result: BatchResult) -> Overtaken:
             delivery = Delivery(seconds=0.125, wire_bytes=7)
             records = [
                 FileRecord(record.identity.model_copy(update={"delivery": delivery}), record.analysis)
                 for record in result.records
             ]
-            await super().write(BatchResult(result.request, records, result.deleted))
             sent.append(result)
+            return await super().write(BatchResult(result.request, records, result.deleted))
 
     elsewhere = load(
         {"home": settings.home, "agent.workers": 1, "history.enabled": False}, environ={}

@@ -38,7 +38,7 @@ def repository(tmp_path: Path) -> Path:
 
 def settings(home: Path, **publish: Any) -> Settings:
     flags = {f"publish.{name}": value for name, value in publish.items()}
-    return load({"home": home, **flags}, environ={}).settings
+    return load({"home": home, "log.partitions": 1, **flags}, environ={}).settings
 
 
 async def ingest(

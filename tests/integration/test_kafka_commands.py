@@ -21,7 +21,8 @@ from core.fleet import read_fleet
 from core.log.base import LogMessage, OutgoingMessage, TopicPartition
 from core.log.kafka import KafkaLog
 from core.log.kafka.setup import TopicSpec
-from core.processor import BatchOutcome, RequestProcessor
+from core.outcome_events import BatchOutcome
+from core.processor import RequestProcessor
 from core.results.topic import record_key
 from tests.brokers.kafka.start import free_ports
 from tests.faults.oracle import publish

@@ -86,6 +86,10 @@ class EmbeddedLog:
     async def max_message_bytes(self, topic: str) -> int:
         return self._max_message_bytes
 
+    async def partitions(self, topic: str) -> int:
+        found = await self._store.reader.read(partial(partitions_of, topic=topic))
+        return len(found) or self._store.partitions
+
     async def create_topic(self, topic: str, partitions: int | None = None) -> None:
         """Make `topic` unless it exists, which keeps the partitions it has."""
         await self._store.writer.write(

@@ -95,6 +95,10 @@ class KafkaLog:
         await self._existing([topic])
         return await self._producer.limit(topic)
 
+    async def partitions(self, topic: str) -> int:
+        """See `EventLog`."""
+        return len(await self._partitions([topic])) or self._settings.partitions
+
     async def publish(
         self, topic: str, messages: Sequence[OutgoingMessage]
     ) -> Sequence[Position | PublishFailure]:
