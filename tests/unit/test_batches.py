@@ -7,8 +7,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batches import Batch, BatchProcessor, PackedFile
+from core.batches import Batch, BatchesByPartition, BatchProcessor, PackedFile, request_key
 from core.events.common import ContentStrategy
+from core.log.partitioner import partition_of
 from core.repository.facts import Entry, FileFacts
 
 
@@ -44,6 +45,33 @@ def test_packing_is_greedy(sizes: list[int], max_bytes: int) -> None:
 
 def test_the_file_that_fills_a_batch_by_count_is_in_it() -> None:
     assert [len(batch.files) for batch in pack_all([1] * 5, 2, 1000)] == [2, 2, 1]
+
+
+def test_batches_stay_full_although_each_partition_has_its_own() -> None:
+    batches = BatchesByPartition("shop", 6, max_files=100, max_bytes=5 << 20)
+    made = [batch for number in range(10_000) for batch in batches.add(packed(number, 800))]
+    made += batches.flush()
+    assert sum(len(batch.files) for batch in made) == 10_000
+    assert len(made) <= 10_000 / 100 + 6
+
+
+@given(st.lists(st.integers(1, 50)), st.integers(1, 7), st.integers(51, 120), st.integers(1, 6))
+def test_a_batch_has_files_of_one_partition_and_little_is_held(
+    sizes: list[int], max_files: int, max_bytes: int, partitions: int
+) -> None:
+    batches = BatchesByPartition("shop", partitions, max_files, max_bytes)
+    made: list[Batch] = []
+    for number, size in enumerate(sizes):
+        made += batches.add(packed(number, size))
+        held = sum(sizes[: number + 1]) + number + 1 - sum(batch.encoded_bytes for batch in made)
+        assert held <= max_bytes
+    made += batches.flush()
+    assert sorted(file.facts.path for batch in made for file in batch.files) == sorted(
+        f"{n}.py" for n in range(len(sizes))
+    )
+    for batch in made:
+        keys = [request_key("shop", file.facts.path) for file in batch.files]
+        assert len({partition_of(key, partitions) for key in keys}) == 1
 
 
 def test_halves_are_the_whole() -> None:

@@ -57,6 +57,9 @@ def spec_of(topic: str, partitions: int) -> TopicSpec:
         config |= {"cleanup.policy": "compact", "delete.retention.ms": kept_ms}
     else:
         config |= {"retention.ms": kept_ms}
+    if retention(topic).until_read:
+        # The order of requests must not rest on the clocks of publishers.
+        config["message.timestamp.type"] = "LogAppendTime"
     if topic == AGENT_STATUS:
         return TopicSpec(topic, 1, config | _STATUS)
     return TopicSpec(topic, partitions, config)
