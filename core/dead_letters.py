@@ -78,6 +78,7 @@ class DeadLetters:
             message=" ".join(redact(str(error)).split())[:MESSAGE_LIMIT],
             attempts=attempts,
             group=self._group,
+            log_clock=message.log_clock,
         )
         letter = OutgoingMessage(
             key=message.key,

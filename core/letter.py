@@ -25,6 +25,6 @@ def origin_of(letter: DeadLetter) -> Place:
     """Where the request of a letter stood first, however often it was redriven. The letter has `info`."""
     info = letter.info
     assert info  # noqa: S101 - the caller has looked
-    died_at = Place(info.topic, info.partition, info.offset, info.timestamp_ms)
+    died_at = Place(info.topic, info.partition, info.offset, info.timestamp_ms, info.log_clock)
     told = redriven(letter.message.headers, died_at)
     return told.origin if told else died_at

@@ -21,7 +21,7 @@ LOOK_BACK = 1000
 
 def place_of(message: LogMessage) -> Place:
     """Where a message stands."""
-    return Place(message.topic, message.partition, message.offset, message.timestamp_ms)
+    return Place(message.topic, message.partition, message.offset, message.timestamp_ms, message.log_clock)
 
 
 def position_of(message: LogMessage, request: IndexRequest) -> RequestPosition:
@@ -40,6 +40,7 @@ def position_at(place: Place, request: IndexRequest) -> RequestPosition:
         partition=place.partition,
         offset=place.offset,
         logged_at=datetime.fromtimestamp(max(0, place.timestamp_ms) / 1000, UTC),
+        log_clock=place.log_clock,
     )
 
 

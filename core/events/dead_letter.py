@@ -20,7 +20,8 @@ REDRIVEN = "__archon.redrive."
 class DeadLetterInfo:
     """What a dead letter says of its end. `stage` is `decode`, `resolve`, `analyze` or `store`.
 
-    `message` is scrubbed of secrets and one line. `timestamp_ms` is the original's time in the log.
+    `message` is scrubbed of secrets and one line. `timestamp_ms` is the original's time in the log, by the
+    log's own clock where `log_clock` is true.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class DeadLetterInfo:
     message: str
     attempts: int
     group: str
+    log_clock: bool = False
 
     def headers(self) -> Headers:
         """As headers to append to the original's."""
@@ -47,6 +49,7 @@ class DeadLetterInfo:
             "exception.message": self.message,
             "attempts": self.attempts,
             "group": self.group,
+            "log.clock": int(self.log_clock),
         }
         return tuple((PREFIX + name, str(value).encode()) for name, value in fields.items())
 
@@ -70,18 +73,20 @@ def read(headers: Headers) -> DeadLetterInfo | None:
             message=found["exception.message"],
             attempts=int(found["attempts"]),
             group=found["group"],
+            log_clock=found.get("log.clock") == "1",
         )
     except (KeyError, ValueError):
         return None
 
 
 class Place(NamedTuple):
-    """Where a message stands in the log, or stood; `timestamp_ms` is the log's time."""
+    """Where a message stands in the log, or stood; whether the log or the publisher set `timestamp_ms`."""
 
     topic: str
     partition: int
     offset: int
     timestamp_ms: int
+    log_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +114,20 @@ class Redriven:
 def redriven(headers: Headers, place: Place) -> Redriven | None:
     """What the headers of the message at `place` say of a redrive; None where it was not redriven.
 
-    Anybody can write headers. An origin later than the message itself would decide its paths for ever, so
-    such headers count as none.
+    Anybody can write headers. An origin at or after the message itself would decide its paths for ever, so
+    such headers count as none; a time after the message's counts as the message's. It can be genuine: a
+    publisher's clock was ahead.
     """
     found = {name: value for name, value in headers if name.startswith(REDRIVEN)}
     try:
-        topic, partition, offset, timestamp_ms = json.loads(found[REDRIVEN + "origin"])
-        origin = Place(str(topic), int(partition), int(offset), int(timestamp_ms))
+        topic, partition, offset, timestamp_ms, *clock = json.loads(found[REDRIVEN + "origin"])
+        timestamp_ms = min(int(timestamp_ms), place.timestamp_ms)
+        origin = Place(str(topic), int(partition), int(offset), timestamp_ms, clock == [True])
         told = Redriven(found[REDRIVEN + "letter"].decode(), origin, int(found[REDRIVEN + "seen"]))
     except (KeyError, ValueError, TypeError, RecursionError):
         return None
     same = origin.topic == place.topic and origin.partition == place.partition
-    if origin.timestamp_ms > place.timestamp_ms or (same and origin.offset >= place.offset):
+    if same and origin.offset >= place.offset:
         return None
     return told if told.seen >= 0 and origin.offset >= 0 else None
 

@@ -21,8 +21,9 @@ NEW_TOPIC: Final = timedelta(minutes=10)
 class RequestPosition(Wire):
     """When a request was made, and where it stands in the log.
 
-    `requested_at` is the publisher's clock, `logged_at` the log's. A redriven request keeps the position
-    that it had before it was dead-lettered.
+    `requested_at` is the publisher's clock. `logged_at` is the log's where `log_clock` is true, otherwise
+    also the publisher's (a Kafka topic with CreateTime). A redriven request keeps the position that it had
+    before it was dead-lettered.
     """
 
     requested_at: datetime
@@ -30,6 +31,7 @@ class RequestPosition(Wire):
     partition: int
     offset: int
     logged_at: datetime
+    log_clock: bool = False
 
     def is_older_than(self, other: RequestPosition) -> bool:
         """Whether `other` decides what stands for a path that both requests name.
@@ -41,7 +43,9 @@ class RequestPosition(Wire):
             if self.offset == other.offset:
                 return False
             lower, higher = sorted((self, other), key=lambda each: each.offset)
-            made_anew = _utc(lower.logged_at) - _utc(higher.logged_at) > NEW_TOPIC
+            # Only the log's own clock can tell: a publisher's may be ahead by any time.
+            told = lower.log_clock and higher.log_clock
+            made_anew = told and _utc(lower.logged_at) - _utc(higher.logged_at) > NEW_TOPIC
             return (self is lower) != made_anew
         return self._times() < other._times()
 

@@ -37,7 +37,10 @@ class OutgoingMessage:
 
 @dataclass(frozen=True, slots=True)
 class LogMessage:
-    """A message read from the log; `timestamp_ms` is the log's own time."""
+    """A message read from the log.
+
+    `timestamp_ms` is by the log's own clock where `log_clock` is true, otherwise by the publisher's.
+    """
 
     topic: str
     partition: int
@@ -46,6 +49,7 @@ class LogMessage:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    log_clock: bool = False
 
     @property
     def where(self) -> TopicPartition:

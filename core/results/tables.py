@@ -64,26 +64,29 @@ SCHEMA = Schema(
             "ALTER TABLE files ADD COLUMN partition INTEGER",
             'ALTER TABLE files ADD COLUMN "offset" INTEGER',
             "ALTER TABLE files ADD COLUMN logged_us INTEGER",
+            "ALTER TABLE files ADD COLUMN log_clock INTEGER",
         ),
     ),
 )
 
-_FIND = """SELECT id, checksum, analyzer_version, requested_us, topic, partition, "offset", logged_us
-    FROM files WHERE project_id = ? AND path = ?"""
-_STORE = "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_MOVE = 'UPDATE files SET topic = ?, partition = ?, "offset" = ?, logged_us = ? WHERE id = ?'
+_FIND = """SELECT id, checksum, analyzer_version, requested_us,
+    topic, partition, "offset", logged_us, log_clock FROM files WHERE project_id = ? AND path = ?"""
+_STORE = "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MOVE = """UPDATE files SET topic = ?, partition = ?, "offset" = ?, logged_us = ?, log_clock = ?
+    WHERE id = ?"""
 _TOMBSTONE = (None,) * 12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Order(NamedTuple):
-    """A request's place among others, as columns; the last four are None where no log told it."""
+    """A request's place among others, as columns; the others are None where no log told it."""
 
     requested_us: int
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
     logged_us: int | None = None
+    log_clock: bool | None = None
 
     @classmethod
     def of(cls, position: RequestPosition | None, requested_at: datetime) -> Order:
@@ -91,9 +94,9 @@ class Order(NamedTuple):
         if position is None:
             return cls(_microseconds(requested_at))
         logged_us = _microseconds(position.logged_at)
-        return cls(
-            _microseconds(requested_at), position.topic, position.partition, position.offset, logged_us
-        )
+        requested_us = _microseconds(requested_at)
+        place = position.topic, position.partition, position.offset
+        return cls(requested_us, *place, logged_us, position.log_clock)
 
     def is_older_than(self, other: Order) -> bool:
         """As `RequestPosition.is_older_than`; what no log placed is older than what one did."""
@@ -113,6 +116,7 @@ class Order(NamedTuple):
             partition=self.partition,
             offset=self.offset,
             logged_at=_EPOCH + timedelta(microseconds=self.logged_us),
+            log_clock=bool(self.log_clock),
         )
 
 

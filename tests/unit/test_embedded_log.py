@@ -252,3 +252,14 @@ headers = st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.binary())
 def test_headers_come_back_from_their_packing(given_headers: Headers) -> None:
     packed = pack_headers(given_headers)
     assert (unpack_headers(packed) if packed else ()) == given_headers
+
+
+async def test_times_do_not_go_back_with_the_clock_of_the_machine(path: Path) -> None:
+    now = [2_000.0, 1_000.0]
+    for clock in now:
+        async with EmbeddedLog(path, partitions=1, clock=lambda clock=clock: clock) as log:  # type: ignore[misc]
+            await publish(log, "orders", numbered(1))
+    async with EmbeddedLog(path) as log:
+        messages = [message async for message in log.browse("orders")]
+    assert [message.timestamp_ms for message in messages] == [2_000_000, 2_000_000]
+    assert all(message.log_clock for message in messages)

@@ -18,7 +18,9 @@ from core.log.partitioner import partition_of
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def at(offset: int, *, partition: int = 0, requested: float = 0, logged: float = 0) -> RequestPosition:
+def at(
+    offset: int, *, partition: int = 0, requested: float = 0, logged: float = 0, log_clock: bool = True
+) -> RequestPosition:
     """A position; times are minutes after noon."""
     return RequestPosition(
         requested_at=NOON + timedelta(minutes=requested),
@@ -26,6 +28,7 @@ def at(offset: int, *, partition: int = 0, requested: float = 0, logged: float =
         partition=partition,
         offset=offset,
         logged_at=NOON + timedelta(minutes=logged),
+        log_clock=log_clock,
     )
 
 
@@ -35,6 +38,8 @@ def at(offset: int, *, partition: int = 0, requested: float = 0, logged: float =
         (at(1), at(2)),
         (at(1, requested=60), at(2)),  # the clock of the first publisher is ahead
         (at(1, logged=5), at(2)),  # the log's clock went back a little
+        (at(1, logged=600, log_clock=False), at(2, log_clock=False)),  # CreateTime, a publisher's clock ahead
+        (at(1, logged=600, log_clock=False), at(2)),  # CreateTime until the topic was mended
         (at(900), at(2, logged=11)),  # the topic was made anew
         (at(9, partition=1), at(2, logged=1)),  # partitions were added
         (at(9, partition=1), at(2, requested=1)),
@@ -79,12 +84,18 @@ HERE = Place("requests", 0, 10, 5_000)
     [
         Place("requests", 0, 10, 5_000),  # not before the message itself
         Place("requests", 0, 11, 5_000),
-        Place("requests", 1, 3, 5_001),
         Place("requests", 0, -1, 0),
     ],
 )
 def test_a_redrive_that_claims_to_come_from_the_future_is_not_believed(origin: Place) -> None:
     assert redriven(Redriven("letter", origin, 4).headers(), HERE) is None
+
+
+@pytest.mark.parametrize("partition", [0, 1])
+def test_a_time_of_a_publisher_whose_clock_was_ahead_counts_at_most_as_the_messages(partition: int) -> None:
+    told = redriven(Redriven("letter", Place("requests", partition, 3, 9_000), 4).headers(), HERE)
+    assert told
+    assert told.origin == Place("requests", partition, 3, 5_000)
 
 
 def test_a_redriven_message_keeps_the_place_of_its_request() -> None:

@@ -27,7 +27,8 @@ def append(
     """Write the messages that fit, in order, and say where each went. Makes `topic` where missing.
 
     `unkeyed` spreads messages without a key: each takes its next number, modulo the partitions.
-    A dead-letter topic takes the largest message of any topic, and its reasons.
+    Times never go back within a partition, although the machine's clock may: readers judge by them whether
+    the topic was made anew. A dead-letter topic takes the largest message of any topic, and its reasons.
     """
     if topic.endswith(dead_letter_topic("")):
         limit_bytes += _LETTER_ROOM
@@ -35,6 +36,7 @@ def append(
     ends = [partition.end for partition in found]
     rows: list[tuple[int, int, bytes | None, bytes | None, bytes | None]] = []
     answers: list[Position | PublishFailure] = []
+    times: dict[int, int] = {}
     for index, message in enumerate(messages):
         if (error := _problem(topic, message, len(found), limit_bytes)) is not None:
             answers.append(PublishFailure(index, error))
@@ -43,7 +45,9 @@ def append(
         offset = ends[number]
         ends[number] += 1
         at = place(found[number].id, offset)
-        rows.append((at, now_ms, message.key, pack_headers(message.headers), message.value))
+        if number not in times:
+            times[number] = max(now_ms, _last_time(connection, at))
+        rows.append((at, times[number], message.key, pack_headers(message.headers), message.value))
         answers.append(Position(topic, number, offset))
     connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?, ?)", rows)
     connection.executemany(
@@ -51,6 +55,12 @@ def append(
         [(end, partition.id) for end, partition in zip(ends, found, strict=True) if end != partition.end],
     )
     return answers
+
+
+def _last_time(connection: sqlite3.Connection, at: int) -> int:
+    """The time of the message just before place `at`; 0 where there is none."""
+    row = connection.execute("SELECT timestamp_ms FROM messages WHERE place = ?", (at - 1,)).fetchone()
+    return row[0] if row else 0
 
 
 def _choose(message: OutgoingMessage, partitions: int, unkeyed: Iterator[int]) -> int:

@@ -131,6 +131,7 @@ def messages_from(
             key,
             value,
             unpack_headers(headers) if headers else (),
+            log_clock=True,
         )
         taken += len(key or b"") + len(value or b"") + len(headers or b"")
         if taken >= max_bytes:

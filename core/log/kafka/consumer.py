@@ -195,6 +195,7 @@ def message_of(record: Any) -> LogMessage:
         key=record.key,
         value=record.value,
         headers=tuple((name, value or b"") for name, value in record.headers),
+        log_clock=record.timestamp_type == 1,  # LogAppendTime
     )
 
 
