@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from core.safety.redact import redact
 from core.telemetry.log_context import log_fields
+from core.telemetry.log_repeats import Repeats
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
+LIBRARIES = ("aiokafka", "aiohttp", "asyncio", "botocore", "aiobotocore", "paramiko", "urllib3")
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -24,6 +26,7 @@ def configure(verbose: int = 0, *, as_json: bool | None = None) -> None:
     json_lines = not sys.stderr.isatty() if as_json is None else as_json
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_FirstLine(json_lines))
+    handler.addFilter(Repeats(LIBRARIES))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

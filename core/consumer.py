@@ -19,6 +19,7 @@ from core.processor import RequestProcessor
 logger = logging.getLogger(__name__)
 
 POLL_MESSAGES = 8
+COMMIT_AGAIN_S = 1.0
 # Long enough to be idle while nothing comes, short enough to notice a drained log.
 POLL_SECONDS = 0.25
 
@@ -31,6 +32,7 @@ class Limits:
     bytes: int = 64 << 20
     grace_s: float = 25.0
     revoke_s: float = 10.0
+    close_s: float = 2.5
 
 
 @dataclass(slots=True)
@@ -157,7 +159,9 @@ class Consumer:
         will be delivered again. Raises what made a durable step fail for good.
         """
         started = self._clock()
-        self._member = member = await self._log.consumer(self._group, self._topics, member_id=self._member_id)
+        if (member := await self._join(stop)) is None:
+            return self._summary
+        self._member = member
         member.on_revoked(self._revoked)
         committer = asyncio.create_task(self._commit_when_told())
         try:
@@ -168,14 +172,38 @@ class Consumer:
             await asyncio.gather(committer, return_exceptions=True)
             await self._abandon()
             try:
-                await self._commit()
-            except ArchonError as error:
-                logger.warning("the last offsets are not committed, their events come again: %s", error)
-            await member.close()
+                async with asyncio.timeout(self._limits.close_s):
+                    await self._commit()
+            except (ArchonError, TimeoutError) as error:
+                logger.warning(
+                    "the last offsets are not committed, their events come again: %s", error or "no answer"
+                )
+            try:
+                async with asyncio.timeout(self._limits.close_s):
+                    await member.close()
+            except TimeoutError:
+                logger.warning("the group does not answer the goodbye: it will notice the silence")
             self._summary.duration_s = self._clock() - started
         if self._failure:
             raise self._failure
         return self._summary
+
+    async def _join(self, stop: asyncio.Event) -> LogConsumer | None:
+        """A place in the group; None where `stop` was set first: a group may take minutes to let us in."""
+        joining = asyncio.ensure_future(
+            self._log.consumer(self._group, self._topics, member_id=self._member_id)
+        )
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({joining, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if joining.done():
+                return joining.result()
+            return None
+        finally:
+            stopped.cancel()
+            if not joining.done():
+                joining.cancel()
+                await asyncio.wait({joining}, timeout=self._limits.close_s)
 
     async def _consume(self, member: LogConsumer, drain: bool, stop: asyncio.Event) -> None:
         stopped = asyncio.create_task(stop.wait())
@@ -194,10 +222,11 @@ class Consumer:
     async def _take(self, member: LogConsumer, timeout_s: float) -> int:
         """Poll once and start what came; the number of messages.
 
-        In one step of the event loop: a rebalance between the two would let messages of a partition's
-        last stay with us pass for those of its next, and their commits skip what was abandoned.
+        Nothing is awaited between the two. A rebalance there would make messages look as if they were
+        polled after it, and committing them would skip what was abandoned before.
         """
-        messages = await member.poll(POLL_MESSAGES, timeout_s)
+        room = max(1, self._limits.messages - len(self._tasks))
+        messages = await member.poll(min(POLL_MESSAGES, room), timeout_s)
         for message in messages:
             self._start(message)
         return len(messages)
@@ -207,16 +236,11 @@ class Consumer:
         return full or self.paused
 
     async def _hold(self, member: LogConsumer, stopped: asyncio.Task[bool]) -> None:
-        """Take nothing more until something finishes, polling on so that the group keeps us."""
-        held = member.assignment()
-        member.pause(held)
-        try:
-            while self._is_full() and not stopped.done() and not self._failure:
-                await asyncio.wait({*self._tasks, stopped}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                await self._take(member, 0.0)
-                self.progressed_at = self._clock()
-        finally:
-            member.resume(held & member.assignment())
+        """Take nothing more until something finishes, but stay in the group."""
+        while self._is_full() and not stopped.done() and not self._failure:
+            await asyncio.wait({*self._tasks, stopped}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            await member.poll(0, 0.0)
+            self.progressed_at = self._clock()
 
     def _start(self, message: LogMessage) -> None:
         self._offsets.begin(message.where, message.offset)
@@ -247,23 +271,29 @@ class Consumer:
             await self._to_commit.wait()
             self._to_commit.clear()
             try:
-                await self._commit()
+                complete = await self._commit()
             except RetryableError as error:
                 logger.warning("offsets cannot be committed now: %s", error)
                 self._commit_error = f"commit: {error}"
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(COMMIT_AGAIN_S)
                 self._to_commit.set()
             except Exception as error:  # noqa: BLE001 - work whose offsets never go would never end
                 self._failure = self._failure or error
                 return
             else:
                 self._commit_error = None
+                if not complete:  # what the rebalance takes away is dropped; the rest is tried again
+                    await asyncio.sleep(COMMIT_AGAIN_S)
+                    self._to_commit.set()
 
-    async def _commit(self) -> None:
+    async def _commit(self) -> bool:
+        """Commit what can be; False where the log refused some of it because the group rebalances."""
         assert self._member  # noqa: S101 - set before anything can finish
         if offsets := self._offsets.committable():
-            await self._member.commit(offsets)
-            self._offsets.committed(offsets)
+            taken = await self._member.commit(offsets)
+            self._offsets.committed(taken)
+            return len(taken) == len(offsets)
+        return True
 
     async def _is_drained(self) -> bool:
         return all(partition.lag == 0 for partition in await self._log.lag(self._group, self._topics))

@@ -36,12 +36,16 @@ def run(
     from archon_agent.logs import configure
 
     configure(verbose)
-    summary = run_async(lambda stop: _run(loaded, drain, serves=_serves(loaded, drain, no_http), stop=stop))
+    serves = _serves(loaded, drain, no_http)
+    summary = run_async(
+        lambda stop: _run(loaded, drain, serves=serves, stop=stop), grace_s=loaded.settings.agent.grace
+    )
     if as_json:
         console.print_json(summary.to_json())
     else:
         show(summary)
-    raise typer.Exit(ExitCode.SOME_FAILED if summary.files_failed or summary.dead_lettered else ExitCode.OK)
+    failed = drain and (summary.files_failed or summary.dead_lettered)
+    raise typer.Exit(ExitCode.SOME_FAILED if failed else ExitCode.OK)
 
 
 def _serves(loaded: Loaded, drain: bool, no_http: bool) -> bool:

@@ -73,7 +73,8 @@ def watch(
     reference = credential_ref(credentials_ref, credentials_path)
     watched = _watched(loaded, git_url, branch, project, reference)
     rounds = run_async(
-        lambda stop: _watch(loaded, watched, _Teller(as_json, verbose), once, serves=not no_http, stop=stop)
+        lambda stop: _watch(loaded, watched, _Teller(as_json, verbose), once, serves=not no_http, stop=stop),
+        grace_s=None if once else loaded.settings.agent.grace,
     )
     raise typer.Exit(_code(rounds))
 

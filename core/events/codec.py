@@ -24,6 +24,9 @@ from core.events.v2 import SCHEMA_VERSION, FileV2, ModelEventIndexProjectRequest
 ID_LIMIT = 1024
 """Characters of an event's ids: they come back in every event about it."""
 
+PATH_LIMIT = 4096
+"""Characters of a path, as PATH_MAX of Linux: it comes back in keys, records and failures."""
+
 _NO_FILES = b'"files":[]'
 
 
@@ -138,10 +141,13 @@ def _expect(kind: object, expected: str) -> None:
 
 
 def _bounded(request: IndexRequest) -> IndexRequest:
-    """Refuse ids that no event about this one would have room for, each file's record among them."""
+    """Refuse ids and paths that no event about this one would have room for, records included."""
     for name in ("event_id", "correlation_id", "batch_id"):
         if (length := len(getattr(request, name))) > ID_LIMIT:
             raise InvalidEvent(f"{name} has {length:,} characters, more than {ID_LIMIT:,}")
+    for path in (*(file.relative_path for file in request.files), *request.deleted_files):
+        if len(path) > PATH_LIMIT:
+            raise InvalidEvent(f"a path has {len(path):,} characters, more than {PATH_LIMIT:,}")
     return request
 
 

@@ -104,13 +104,15 @@ class LogConsumer(Protocol):
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[LogMessage]:
         """Messages after the current positions, oldest first per partition; empty after `timeout_s`.
 
-        Without a committed offset a partition is read from its beginning.
+        Without a committed offset a partition is read from its beginning. `max_messages == 0` keeps the
+        place in the group and delivers nothing, from partitions that are gained meanwhile neither.
         """
         ...
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Make the next offsets to read durable; partitions no longer ours are left out silently.
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        """Make the next offsets to read durable. Returns those that the log took.
 
+        A partition that is no longer ours is not among them, nor is any where the group is rebalancing.
         An offset below the committed one counts only after a `seek` of that partition.
         """
         ...

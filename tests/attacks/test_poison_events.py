@@ -135,6 +135,30 @@ async def test_a_name_that_is_no_path_fails_alone(settings: Settings) -> None:
     assert letter.info.reason == "unsafe_input"
 
 
+async def test_a_key_that_no_other_event_has_room_for_holds_nothing_up(settings: Settings) -> None:
+    value = json.dumps(event(topics.REQUESTED_V2, [inline("a.py", "x = 1\n")])).encode()
+    key = b"k" * (LARGEST - len(value) - 1)
+    async with open_log(settings) as log:
+        await log.publish(topics.REQUESTED_V2, [OutgoingMessage(key, value)])
+    summary, letters = await drain(settings)
+    assert (summary.files_processed, letters) == (1, [])
+    async with open_log(settings) as log:
+        (told,) = [message async for message in log.browse(topics.COMPLETED)]
+    assert told.key is None
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_path_that_no_record_has_room_for_is_poison(settings: Settings, deleted: bool) -> None:
+    path = "a" * 300_000
+    files = [] if deleted else [inline(path, "x = 1\n")]
+    sent = event(topics.REQUESTED_V2, files, **({"deleted_files": [path]} if deleted else {}))
+    await send(settings, topics.REQUESTED_V2, sent)
+    summary, (letter,) = await drain(settings)
+    assert (summary.files_processed, summary.files_deleted) == (0, 0)
+    assert letter.info is not None
+    assert "a path has 300,000 characters" in letter.info.message
+
+
 @pytest.mark.parametrize("name", ["event_id", "correlation_id"])
 async def test_an_id_that_no_other_event_has_room_for_is_poison(settings: Settings, name: str) -> None:
     sent = event(topics.REQUESTED_V2, [inline("a.py", "x = 1\n")]) | {name: "x" * (LARGEST - 2_000)}

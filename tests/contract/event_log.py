@@ -291,6 +291,33 @@ class EventLogContract:
             (0, 2),
         ]
 
+    async def test_a_poll_for_nothing_delivers_nothing_from_gained_partitions_either(
+        self, log: EventLog, topic: str, group: str
+    ) -> None:
+        if not self.shares_partitions:
+            return
+        other = await log.consumer(group, [topic], member_id="other")
+        full = await log.consumer(group, [topic], member_id="full")
+        await publish(log, topic, [m for number in range(PARTITIONS) for m in numbered(5, partition=number)])
+        await other.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(full.assignment()) < PARTITIONS:
+                assert list(await full.poll(0, 0.1)) == []
+        assert list(await full.poll(0, 0.1)) == []
+        assert len(await take(full, 5 * PARTITIONS)) == 5 * PARTITIONS
+
+    async def test_commit_says_which_offsets_the_log_took(
+        self, log: EventLog, topic: str, group: str
+    ) -> None:
+        consumer = await log.consumer(group, [topic], member_id="reader")
+        await publish(log, topic, numbered(3, partition=0))
+        await take(consumer, 3)
+        ours = TopicPartition(topic, 0)
+        stranger = TopicPartition(unique("other"), 0)
+        assert dict(await consumer.commit({ours: 2, stranger: 9})) == {ours: 2}
+        await consumer.close()
+        assert dict(await consumer.commit({ours: 3})) == {}
+
     async def test_seek_reads_again_and_ahead(self, log: EventLog, topic: str, group: str) -> None:
         where = TopicPartition(topic, 0)
         await publish(log, topic, numbered(10))

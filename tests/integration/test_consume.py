@@ -306,13 +306,14 @@ async def test_a_paused_agent_takes_nothing_until_it_goes_on(
 ) -> None:
     await ingest(settings, commit(tmp_path / "shop"))
     held = asyncio.Event()
-    pause = EmbeddedConsumer.pause
+    poll = EmbeddedConsumer.poll
 
-    def tell(self: EmbeddedConsumer, partitions: frozenset[TopicPartition]) -> None:
-        pause(self, partitions)
-        held.set()
+    async def tell(self: EmbeddedConsumer, messages: int, timeout_s: float) -> Sequence[LogMessage]:
+        if messages == 0:
+            held.set()
+        return await poll(self, messages, timeout_s)
 
-    monkeypatch.setattr(EmbeddedConsumer, "pause", tell)
+    monkeypatch.setattr(EmbeddedConsumer, "poll", tell)
     events: list[RunEvent] = []
     async with consuming(settings, listener=events.append, service=False) as agent:
         agent.pause(True)

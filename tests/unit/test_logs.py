@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from archon_agent.logs import configure
 from core.safety.redact import register_secret
 from core.telemetry.log_context import log_fields, logging_with
+from core.telemetry.log_repeats import Repeats
 
 SECRET = "canary-4711-canary"
 logger = logging.getLogger("core.test")
@@ -81,3 +83,29 @@ async def test_concurrent_jobs_keep_their_fields_apart() -> None:
 
     assert list(await asyncio.gather(job("a"), job("b"))) == ["a", "b"]
     assert log_fields() == {}
+
+
+def test_a_library_that_repeats_itself_is_heard_once_and_counted() -> None:
+    now = [0.0]
+    repeats = Repeats(("aiokafka",), every_s=30, clock=lambda: now[0])
+
+    def passed(name: str, message: str, *args: object) -> str | None:
+        record = logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, None)
+        return record.getMessage() if repeats.filter(record) else None
+
+    assert passed("aiokafka.conn", "no node %d", 1) == "no node 1"
+    assert passed("aiokafka.conn", "no node %d", 2) is None
+    assert passed("aiokafka.conn", "another matter") == "another matter"
+    assert passed("core.consumer", "no node %d", 1) == passed("core.consumer", "no node %d", 1)
+    now[0] = 31
+    assert passed("aiokafka.conn", "no node %d", 3) == "no node 3 (and 1 more like it)"
+
+
+def test_a_library_writes_no_traceback() -> None:
+    repeats = Repeats(("aiohttp",))
+    try:
+        raise ValueError("bad request")
+    except ValueError:
+        record = logging.LogRecord("aiohttp.server", 40, __file__, 1, "Error handling", (), sys.exc_info())
+    assert repeats.filter(record)
+    assert (record.exc_info, record.getMessage()) == (None, "Error handling: ValueError('bad request')")

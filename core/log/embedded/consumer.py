@@ -80,15 +80,17 @@ class EmbeddedConsumer:
             wait = min(2 * wait, _LONGEST_WAIT_S)
         return ()
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         sought = self._sought & offsets.keys()
         rows = [
             (self._member.group, offset, *where, self._member.session, where in sought)
             for where, offset in offsets.items()
         ]
-        if rows:
-            await self._store.writer.write(partial(_commit, rows=rows))
-            self._sought -= sought
+        if not rows:
+            return {}
+        held = await self._store.writer.write(partial(_commit, rows=rows, member=self._member))
+        self._sought -= sought
+        return {where: offset for where, offset in offsets.items() if where in held}
 
     async def seek(self, where: TopicPartition, offset: int) -> None:
         if where in self._positions:
@@ -140,7 +142,8 @@ class EmbeddedConsumer:
         if found is None or member is not self._member:
             return []
         self._polls += 1
-        self._seen = found.version if not found.messages and before == self._readable() else None
+        looked = max_messages > 0 and not found.messages and before == self._readable()
+        self._seen = found.version if looked else None
         starts = {claim.where: positions.get(claim.where, claim.start) for claim in found.claims}
         await self._reassign(member, starts)
         return self._deliver(found.messages, starts)
@@ -256,7 +259,10 @@ class _Look(NamedTuple):
         return _Found(version, claims, messages)
 
 
-def _commit(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+def _commit(
+    connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]], member: Member
+) -> set[TopicPartition]:
+    """Write the offsets of partitions that `member` holds; those partitions."""
     connection.executemany(
         """INSERT INTO offsets
            SELECT ?1, id, ?2 FROM partitions JOIN claims ON partition_id = id AND group_name = ?1
@@ -265,6 +271,7 @@ def _commit(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) 
            WHERE excluded.next_offset > offsets.next_offset OR ?6""",
         rows,
     )
+    return {claim.where for claim in membership.claims_of(connection, member)}
 
 
 def _new_session() -> str:

@@ -14,6 +14,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from core.errors import BackendUnavailable
 from core.log.base import LogMessage, RevokedHandler, TopicPartition
+from core.log.kafka.closing import CLOSE_S, within
 from core.log.kafka.errors import translate
 from core.settings.kafka import KafkaSettings
 
@@ -45,6 +46,7 @@ class KafkaConsumer:
         self._handlers: list[RevokedHandler] = []
         self._paused: frozenset[TopicPartition] = frozenset()
         self._committed: dict[TopicPartition, int] = {}
+        self._holding = False
         self._closing = False
         self._closed = False
         self._client = AIOKafkaConsumer(
@@ -78,9 +80,12 @@ class KafkaConsumer:
         """See `LogConsumer.poll`; empty too while the group is rebalancing."""
         if self._closing:
             return ()
+        self._hold(max_messages == 0)
         try:
             async with asyncio.timeout(timeout_s + _REBALANCE_GLANCE_S):
-                fetched = await self._client.getmany(timeout_ms=_ms(timeout_s), max_records=max_messages)
+                fetched = await self._client.getmany(
+                    timeout_ms=_ms(timeout_s), max_records=max_messages or None
+                )
         except TimeoutError:
             return ()
         except kafka.ConsumerStoppedError:
@@ -89,7 +94,7 @@ class KafkaConsumer:
             raise translate(error, f"reading {', '.join(self._topics)}") from error
         return [message_of(record) for records in fetched.values() for record in records]
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
         """See `LogConsumer.commit`. Raises `BackendUnavailable` where the group cannot be reached."""
         ours = self.assignment()
         mine = {
@@ -98,7 +103,7 @@ class KafkaConsumer:
             if where in ours and offset >= self._committed.get(where, 0)
         }
         if not mine:
-            return
+            return {}
         doing = f"committing offsets of group {self._group}"
         try:
             # Without a limit aiokafka would retry for ever, for instance for a topic that was deleted.
@@ -107,12 +112,13 @@ class KafkaConsumer:
         except (kafka.CommitFailedError, kafka.IllegalStateError) as error:
             # The group has moved on: whoever has the partitions now reads them again from there.
             logger.info("%s: not a member of this generation any more (%s)", doing, type(error).__name__)
+            return {}
         except TimeoutError:
             raise BackendUnavailable(f"{doing}: no answer in {self._request_timeout_s:g} s") from None
         except kafka.KafkaError as error:
             raise translate(error, doing) from error
-        else:
-            self._committed |= mine
+        self._committed |= mine
+        return mine
 
     async def seek(self, where: TopicPartition, offset: int) -> None:
         """See `LogConsumer.seek`; nothing happens where `where` is not ours."""
@@ -135,7 +141,8 @@ class KafkaConsumer:
     def resume(self, partitions: frozenset[TopicPartition]) -> None:
         """See `LogConsumer.resume`."""
         self._paused -= partitions
-        self._client.resume(*map(_native, partitions & self.assignment()))
+        if not self._holding:
+            self._client.resume(*map(_native, partitions & self.assignment()))
 
     def on_revoked(self, handler: RevokedHandler) -> None:
         """See `LogConsumer.on_revoked`; it has half the rebalance timeout."""
@@ -149,7 +156,7 @@ class KafkaConsumer:
         if held := self.assignment():
             await self.revoked(held)
         self._closed = True
-        await self._client.stop()
+        await within(CLOSE_S, self._client.stop())
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """Let the handlers finish before `partitions` may go to another member."""
@@ -168,7 +175,17 @@ class KafkaConsumer:
         """Keep what was paused so; positions start again from what the group has committed."""
         self._committed.clear()
         self._paused &= partitions
-        self._client.pause(*map(_native, self._paused))
+        self._client.pause(*map(_native, partitions if self._holding else self._paused))
+
+    def _hold(self, holding: bool) -> None:
+        """Deliver nothing from any partition, whatever a rebalance brings, or go on."""
+        if holding != self._holding:
+            self._holding = holding
+            ours = self.assignment()
+            if holding:
+                self._client.pause(*map(_native, ours))
+            else:
+                self._client.resume(*map(_native, ours - self._paused))
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
