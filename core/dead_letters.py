@@ -51,7 +51,8 @@ class DeadLetters:
 
     def __init__(self, log: EventLog, group: str, topics: Sequence[str]) -> None:
         self._log = log
-        self._group = group
+        self.group = group
+        self._requests = tuple(topics)
         self._names = tuple(dict.fromkeys(map(dead_letter_topic, topics)))
 
     async def put(
@@ -77,7 +78,7 @@ class DeadLetters:
             exception_class=type(error).__name__,
             message=" ".join(redact(str(error)).split())[:MESSAGE_LIMIT],
             attempts=attempts,
-            group=self._group,
+            group=self.group,
             log_clock=message.log_clock,
         )
         letter = OutgoingMessage(
@@ -138,7 +139,7 @@ class DeadLetters:
         """
         marks = await self._marks()
         async for group in in_groups(letters):
-            newest = await Newest.of(self._log, self._group, group)
+            newest = await Newest.of(self._log, self.group, group, self._requests)
             for letter in group:
                 if letter.info is None:
                     raise UsageError(f"{letter.id} does not say which topic it came from")
@@ -163,8 +164,7 @@ class DeadLetters:
         headers = (*original_headers(message.headers), *provenance)
         partition = origin.partition if origin.partition in ends else None
         position = await self._send(origin.topic, OutgoingMessage(message.key, value, headers, partition))
-        if position.offset == ends.get(position.partition):  # nobody else wrote in between
-            ends[position.partition] = position.offset + 1
+        await newest.catch_up(self._log, position)
 
     async def purgeable(
         self, *, before_ms: int | None = None, only_redriven: bool = False

@@ -116,7 +116,7 @@ class RequestProcessor:
 
         async def look_for_newer() -> None:
             nonlocal overtaken
-            overtaken = await superseded(self._log, message, request)
+            overtaken = await superseded(self._log, self._dead_letters.group, message, request)
 
         await self._steps.run("search for newer requests", look_for_newer)
         deleted = [path for path in request.deleted_files if path not in overtaken]

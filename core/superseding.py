@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from core.errors import InvalidEvent
@@ -11,12 +12,9 @@ from core.events.codec import decode_request
 from core.events.dead_letter import Place, redriven
 from core.events.order import RequestPosition
 from core.events.request import IndexRequest
-from core.log.base import EventLog, LogMessage, Position
+from core.log.base import EventLog, LogMessage
 
 logger = logging.getLogger(__name__)
-
-LOOK_BACK = 1000
-"""Messages between a redriven one and the place up to which its partition was searched before it was sent."""
 
 
 def place_of(message: LogMessage) -> Place:
@@ -49,7 +47,9 @@ def paths_of(request: IndexRequest) -> set[str]:
     return {file.relative_path for file in request.files}.union(request.deleted_files)
 
 
-async def superseded(log: EventLog, message: LogMessage, request: IndexRequest) -> Collection[str]:
+async def superseded(
+    log: EventLog, group: str, message: LogMessage, request: IndexRequest
+) -> Collection[str]:
     """The paths of a redriven message that newer requests in its partition name; empty for other messages.
 
     Whoever redrove it has searched the log up to `seen`; what came between that and the message is
@@ -58,14 +58,19 @@ async def superseded(log: EventLog, message: LogMessage, request: IndexRequest) 
     if not (told := redriven(message.headers, place_of(message))):
         return ()
     wanted, found = paths_of(request), set[str]()
-    first = max(told.seen, message.offset - LOOK_BACK)
-    for offset in range(first, message.offset):
-        other = await log.read(Position(message.topic, message.partition, offset))
-        if other is None:
-            continue
-        newer = named_by(other, request.project_name, wanted)
-        if newer and request.position and request.position.is_older_than(newer[0]):
-            found |= newer[1]
+    if told.seen >= message.offset:
+        return found
+    ends = {each.partition: each.end for each in await log.lag(group, [message.topic])}
+    starts = ends | {message.partition: told.seen}
+    async with aclosing(log.browse(message.topic, starts=starts)) as others:  # type: ignore[type-var]
+        async for other in others:
+            if other.partition != message.partition:
+                continue
+            if other.offset >= message.offset:
+                break
+            newer = named_by(other, request.project_name, wanted)
+            if newer and request.position and request.position.is_older_than(newer[0]):
+                found |= newer[1]
     return found
 
 

@@ -58,13 +58,15 @@ SCHEMA = Schema(
                 content = 'details', content_rowid = 'id',
                 tokenize = 'ascii', detail = column, columnsize = 0)""",
         ),
-        # Where each request stands in the log; rows from before this have none and are older than any.
+        # Where each request stands in the log; rows from before have only a time, which may lie ahead.
         (
             "ALTER TABLE files ADD COLUMN topic TEXT",
             "ALTER TABLE files ADD COLUMN partition INTEGER",
             'ALTER TABLE files ADD COLUMN "offset" INTEGER',
             "ALTER TABLE files ADD COLUMN logged_us INTEGER",
             "ALTER TABLE files ADD COLUMN log_clock INTEGER",
+            """UPDATE files
+                SET requested_us = min(requested_us, CAST(strftime('%s', 'now') AS INTEGER) * 1000000)""",
         ),
     ),
 )
@@ -99,13 +101,14 @@ class Order(NamedTuple):
         return cls(requested_us, *place, logged_us, position.log_clock)
 
     def is_older_than(self, other: Order) -> bool:
-        """As `RequestPosition.is_older_than`; what no log placed is older than what one did."""
+        """As `RequestPosition.is_older_than`; a row of an older archon is compared by time alone."""
         mine, others = self._position(), other._position()
         if mine and others:
             return mine.is_older_than(others)
-        if mine or others:
-            return mine is None
-        return self.requested_us < other.requested_us
+        return self._time_us() < other._time_us()
+
+    def _time_us(self) -> int:
+        return self.requested_us if self.logged_us is None else self.logged_us
 
     def _position(self) -> RequestPosition | None:
         if self.topic is None or self.partition is None or self.offset is None or self.logged_us is None:

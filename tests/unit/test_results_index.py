@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.database import connect
 from core.errors import BackendUnavailable, ConfigurationError, UsageError
 from core.events.intelligence import FileAnalysis, FileIdentity, LineCounts, Score, Scores, Symbol
+from core.events.order import RequestPosition
 from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest
+from core.results import tables
 from core.results.base import BatchResult
 from core.results.index import ResultsIndex
 from core.results.records import ComplexFunction, LanguageTotals, ProjectTotals
@@ -436,3 +441,50 @@ async def test_a_full_disk_undoes_the_batch(index: ResultsIndex) -> None:
         await index.write(batch(*large, deleted=["a.py"], at=LATER))
     assert await paths(index) == ["a.py"]
     assert await found(index, "py") == ["a.py"]
+
+
+# Rows from before requests carried their position
+
+
+async def _older_index(path: Path, at: datetime) -> None:
+    """An index as the release before wrote it, with a record of a request made at `at`."""
+    before = replace(tables.SCHEMA, migrations=tables.SCHEMA.migrations[:1])
+    with closing(connect(path, before)) as connection, connection:
+        connection.execute("INSERT INTO projects VALUES (1, 'shop')")
+        connection.execute(
+            """INSERT INTO files (project_id, path, requested_us, checksum, checksum_verified, size_bytes,
+                content_source, generated_at, analyzer_version, symbols) VALUES
+                (1, 'a.py', ?, 'old', 1, 1, 'inline', '2026-01-01T00:00:00+00:00', '1', 0)""",
+            (round(at.timestamp() * 1e6),),
+        )
+        connection.execute("INSERT INTO details VALUES (1, 'a py', '', '{}')")
+        connection.execute("INSERT INTO words (rowid, path_words, symbol_words) VALUES (1, 'a py', '')")
+
+
+def _placed(result: BatchResult, logged_at: datetime) -> BatchResult:
+    position = RequestPosition(
+        requested_at=result.request.timestamp, topic="t", partition=0, offset=1, logged_at=logged_at
+    )
+    return replace(result, request=replace(result.request, position=position))
+
+
+@pytest.mark.parametrize(("logged", "stands"), [(-60, "old"), (60, "sha256:" + "2" * 64)])
+async def test_a_row_without_a_position_is_compared_by_time(tmp_path: Path, logged: int, stands: str) -> None:
+    await _older_index(tmp_path / "r.db", NOON)
+    async with ResultsIndex(tmp_path / "r.db") as index:
+        await index.write(_placed(batch(record("a.py", checksum="2")), NOON + timedelta(minutes=logged)))
+        stored = await index.record("shop", "a.py")
+    assert stored
+    assert stored.file.checksum == stands
+
+
+async def test_a_row_that_a_clock_which_was_ahead_had_frozen_is_free_after_the_upgrade(
+    tmp_path: Path,
+) -> None:
+    await _older_index(tmp_path / "r.db", datetime.now(UTC) + timedelta(days=365))
+    async with ResultsIndex(tmp_path / "r.db") as index:
+        later = datetime.now(UTC) + timedelta(seconds=5)
+        await index.write(_placed(batch(record("a.py", checksum="2")), later))
+        stored = await index.record("shop", "a.py")
+    assert stored
+    assert stored.file.checksum == "sha256:" + "2" * 64
