@@ -45,6 +45,7 @@ class RunSummary:
     files_skipped: int = 0
     files_deleted: int = 0
     files_superseded: int = 0
+    deletions_superseded: int = 0
     dead_lettered: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
@@ -59,6 +60,7 @@ class RunSummary:
         self.files_skipped += outcome.skipped
         self.files_deleted += outcome.deleted
         self.files_superseded += outcome.superseded
+        self.deletions_superseded += outcome.superseded_deletions
         self.dead_lettered += outcome.dead_lettered
         self.by_source.update(outcome.by_source)
         self.fallbacks.update(outcome.fallbacks)
@@ -66,8 +68,8 @@ class RunSummary:
     def to_json(self) -> dict[str, Any]:
         """The published shape.
 
-        `files_superseded` counts files and deletions that a newer request had overtaken; `abandoned`
-        messages were left for redelivery.
+        `files_superseded` counts those of `files_skipped`, `deletions_superseded` the deletions, that a newer
+        request had overtaken; `abandoned` messages were left for redelivery.
         """
         return {
             "events": self.events,
@@ -76,6 +78,7 @@ class RunSummary:
             "files_skipped": self.files_skipped,
             "files_deleted": self.files_deleted,
             "files_superseded": self.files_superseded,
+            "deletions_superseded": self.deletions_superseded,
             "dead_lettered": self.dead_lettered,
             "by_source": dict(self.by_source),
             "fallbacks": dict(self.fallbacks),

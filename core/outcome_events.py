@@ -36,7 +36,8 @@ KEY_BYTES = 1024
 class BatchOutcome:
     """What became of one message's files. `indexed + failed + skipped` is their number.
 
-    `superseded` counts those of the skipped, and the deletions, that a newer request had overtaken.
+    `superseded` counts those of the skipped that a newer request had overtaken, `superseded_deletions` the
+    paths that were not deleted for that reason.
     """
 
     indexed: int = 0
@@ -44,6 +45,7 @@ class BatchOutcome:
     skipped: int = 0
     superseded: int = 0
     deleted: int = 0
+    superseded_deletions: int = 0
     dead_lettered: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
@@ -53,7 +55,14 @@ class BatchOutcome:
         self.indexed -= records
         self.skipped += records
         self.deleted -= deletions
-        self.superseded += records + deletions
+        self.superseded += records
+        self.superseded_deletions += deletions
+
+    def forgive(self, failed: int) -> None:
+        """Count failed files that a newer request had overtaken as skipped."""
+        self.failed -= failed
+        self.skipped += failed
+        self.superseded += failed
 
 
 def outcome_message(
@@ -91,6 +100,7 @@ def outcome_message(
             files_indexed=outcome.indexed,
             files_failed=outcome.failed,
             files_skipped=outcome.skipped,
+            files_superseded=outcome.superseded,
             files_deleted=outcome.deleted,
             processing_time_ms=round(seconds * 1000),
             by_source=dict(outcome.by_source),

@@ -32,7 +32,7 @@ from core.record_maker import Analyzer, RecordMaker
 from core.repository.conventions import is_test_path
 from core.results.base import BatchResult, Overtaken, ResultSink
 from core.safety.redact import redact
-from core.superseding import position_of, superseded
+from core.superseding import paths_of, position_of, superseded
 from core.telemetry.log_context import logging_with
 from core.telemetry.trace import Span, received
 
@@ -127,14 +127,17 @@ class RequestProcessor:
             and file.relative_path not in overtaken
         ]
         outcome = BatchOutcome(
-            deleted=len(deleted), skipped=len(request.files) - len(wanted), superseded=len(overtaken)
+            deleted=len(deleted),
+            skipped=len(request.files) - len(wanted),
+            superseded=sum(file.relative_path in overtaken for file in request.files),
+            superseded_deletions=len(request.deleted_files) - len(deleted),
         )
         made, failures = await self._records.make(request, wanted, outcome)
-        self._tell_failures(request, failures)
-        records = [made[index] for index in sorted(made)]
+        records: Sequence[FileRecord] = [made[index] for index in sorted(made)]
         outcome.indexed, outcome.failed = len(records), len(failures)
         async with turn.taken():
-            await self._commit(message, request, BatchResult(request, records, deleted), outcome, failures)
+            result = BatchResult(request, records, deleted)
+            records = await self._commit(message, request, result, outcome, failures)
             seconds = self._clock() - started
             await self._steps.run(
                 "outcome", lambda: self._announce(message, request, outcome, failures, seconds)
@@ -149,19 +152,41 @@ class RequestProcessor:
         result: BatchResult,
         outcome: BatchOutcome,
         failures: dict[int, ArchonError],
-    ) -> None:
-        """Make the results durable, and dead-letter an event of just the failed files."""
+    ) -> Sequence[FileRecord]:
+        """Make the results durable, and dead-letter an event of just the failed files.
 
-        overtaken = Overtaken()
+        What newer requests have overtaken goes to no sink, is taken out of `failures`, and is counted.
+        Returns the records that were written.
+        """
+        fresh, lost = result, Overtaken()
 
         async def store() -> None:
-            nonlocal overtaken
-            overtaken = max([await sink.write(result) for sink in self._sinks], default=Overtaken())
+            nonlocal fresh, lost
+            late: set[str] = set()
+            for sink in self._sinks:
+                late.update(await sink.overtaken(request, paths_of(request)))
+            fresh = result.without(late)
+            lost = max([await sink.write(fresh) for sink in self._sinks], default=Overtaken())
+            for index in [index for index in failures if request.files[index].relative_path in late]:
+                del failures[index]
 
         await self._steps.run("results", store)
-        outcome.overtake(*overtaken)
-        if not failures:
-            return
+        outcome.overtake(len(result.records) - len(fresh.records), len(result.deleted) - len(fresh.deleted))
+        outcome.overtake(*lost)
+        outcome.forgive(outcome.failed - len(failures))
+        self._tell_failures(request, failures)
+        if failures:
+            await self._bury_files(message, request, outcome, failures)
+        return fresh.records
+
+    async def _bury_files(
+        self,
+        message: LogMessage,
+        request: IndexRequest,
+        outcome: BatchOutcome,
+        failures: dict[int, ArchonError],
+    ) -> None:
+        """Dead-letter an event of just the failed files."""
         indexes = sorted(failures)
         whole = len(indexes) == len(request.files) and not request.deleted_files
         value = None if whole else keep_files(message.value or b"", indexes)
@@ -237,6 +262,7 @@ class RequestProcessor:
                 outcome.deleted,
                 seconds,
                 outcome.superseded,
+                outcome.superseded_deletions,
             )
         )
         self._tell(

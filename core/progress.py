@@ -224,6 +224,7 @@ class BatchFinished:
     deleted: int
     seconds: float
     superseded: int = 0
+    superseded_deletions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,12 @@ def show(summary: RunSummary) -> None:
         console.out.print(console.text(f"  fallback {name}: {count:,}"))
     for count, text in (
         (summary.files_deleted, "paths deleted"),
-        (summary.files_skipped, "files skipped: tests, which the request excludes"),
+        (
+            summary.files_skipped - summary.files_superseded,
+            "files skipped: tests, which the request excludes",
+        ),
+        (summary.files_superseded, "files skipped: a newer request had overtaken them"),
+        (summary.deletions_superseded, "deletions ignored: a newer request had overtaken them"),
         (summary.files_failed, "files failed"),
         (summary.dead_lettered, "dead letters; see archon-agent dlq list"),
         (summary.abandoned, "events left in flight; they will be delivered again"),

@@ -109,10 +109,10 @@ async def consuming(
         if settings.clone_cache_dir.is_dir():
             await _open_clones(git)
         sinks: list[ResultSink] = []
+        if settings.kafka.servers:  # before the index, which must not know what the topic lacks
+            sinks.append(TopicSink(log, source))
         if agent.index:
             sinks.append(await stack.enter_async_context(open_index(settings)))
-        if settings.kafka.servers:
-            sinks.append(TopicSink(log, source))
         processor = RequestProcessor(
             log,
             resolver,

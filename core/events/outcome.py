@@ -20,6 +20,8 @@ class FileFailure(Wire):
 class BatchCompleted(Wire):
     """Counts of one batch; `files_indexed` counts records, durations are milliseconds.
 
+    `files_superseded` counts those of `files_skipped` that a newer request had overtaken.
+
     `failures` are the first 256 KiB of them, the counts are of all.
     """
 
@@ -33,6 +35,7 @@ class BatchCompleted(Wire):
     processing_time_ms: int
     by_source: dict[str, int] = Field(default_factory=dict)
     failures: tuple[FileFailure, ...] = ()
+    files_superseded: int = 0
 
 
 class BatchFailed(Wire):

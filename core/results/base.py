@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -18,6 +18,11 @@ class BatchResult:
     records: Sequence[FileRecord]
     deleted: Sequence[str]
 
+    def without(self, paths: Collection[str]) -> BatchResult:
+        """The result without what it says of `paths`."""
+        records = [record for record in self.records if record.identity.path not in paths]
+        return BatchResult(self.request, records, [path for path in self.deleted if path not in paths])
+
 
 class Overtaken(NamedTuple):
     """How many records and deletions a newer request had overtaken."""
@@ -28,6 +33,10 @@ class Overtaken(NamedTuple):
 
 class ResultSink(Protocol):
     """Takes records. Writing the same batch twice leaves the same state as once."""
+
+    async def overtaken(self, request: IndexRequest, paths: Collection[str]) -> Collection[str]:
+        """Those of `paths` of which a newer request has spoken; empty for a sink that cannot tell."""
+        ...
 
     async def write(self, result: BatchResult) -> Overtaken:
         """Returns when the records are durable, with what was not written because it is out of date.

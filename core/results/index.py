@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from core.database import Database
 from core.errors import UsageError
+from core.events.request import IndexRequest
 from core.results import queries, tables
 from core.results.base import BatchResult, Overtaken
 from core.results.records import IndexedFile, ProjectSummary, ProjectTotals, SearchHit, StoredRecord
@@ -43,6 +44,12 @@ class ResultsIndex:
 
     async def close(self) -> None:
         await self._open.aclose()
+
+    async def overtaken(self, request: IndexRequest, paths: Collection[str]) -> Collection[str]:
+        """Those of `paths` of which a newer request has spoken."""
+        order = tables.Order.of(request.position, request.timestamp)
+        ask = partial(tables.overtaken, project=request.project_name, paths=paths, order=order)
+        return await self._reader.read(ask)
 
     async def write(self, result: BatchResult) -> Overtaken:
         """Apply a request's deletions and records in one transaction, durable on return."""

@@ -8,7 +8,7 @@ delivered again late cannot bring a deleted path back.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -167,6 +167,17 @@ def put(connection: sqlite3.Connection, records: Sequence[FileRecord], order: Or
         [columns[:3] for columns in described],
     )
     return sum(row.overtakes(order) for row in rows.values())
+
+
+def overtaken(connection: sqlite3.Connection, project: str, paths: Collection[str], order: Order) -> set[str]:
+    """Those of `paths` of which a newer request than that of `order` has spoken."""
+    found = connection.execute("SELECT id FROM projects WHERE name = ?", (project,)).fetchone()
+    late: set[str] = set()
+    for path in paths if found else ():
+        with suppress(UnsafeInput):
+            if _find(connection, found[0], encoded_path(path)).overtakes(order):
+                late.add(path)
+    return late
 
 
 def delete(connection: sqlite3.Connection, project: str, paths: Sequence[str], order: Order) -> int:

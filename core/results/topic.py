@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from core.events.codec import to_json, with_field
 from core.events.common import Source
 from core.events.intelligence import FileIntelligenceHeader
 from core.events.record import Analysis, FileRecord
+from core.events.request import IndexRequest
 from core.events.topics import FILE_INTELLIGENCE
 from core.log.base import EventLog, OutgoingMessage, PublishFailure
 from core.results.base import BatchResult, Overtaken
@@ -27,6 +29,10 @@ class TopicSink:
         self._log = log
         self._source = source
 
+    async def overtaken(self, request: IndexRequest, paths: Collection[str]) -> Collection[str]:
+        """None: the topic cannot be asked for a key."""
+        return ()
+
     async def write(self, result: BatchResult) -> Overtaken:
         """Returns when all records are acknowledged. Raises `BackendUnavailable` where one is not.
 
@@ -36,9 +42,13 @@ class TopicSink:
         request = result.request
         position = (request.position.header(),) if request.position else ()
         headers = (*trace_headers(request.trace_id, request.span_id, sampled=request.sampled), *position)
-        messages = [self._message(record, request.event_id, headers) for record in result.records]
-        messages += [
-            OutgoingMessage(record_key(request.project_name, path), None, position) for path in result.deleted
+        records = [self._message(record, request.event_id, headers) for record in result.records]
+        # As in the index, a record stands where a request names a path in both lists.
+        written = {record.identity.path for record in result.records}
+        messages = records + [
+            OutgoingMessage(record_key(request.project_name, path), None, position)
+            for path in result.deleted
+            if path not in written
         ]
         large: list[FileRecord] = []
         for answer in await self._log.publish(FILE_INTELLIGENCE, messages):

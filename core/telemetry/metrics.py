@@ -144,12 +144,11 @@ class Metrics:
                 self.ingestion.failed.labels(PUBLISH, "log_refused").inc(files)
             case BatchReceived():
                 count("received").inc()
-            case BatchFinished(skipped=skipped, deleted=deleted, superseded=superseded):
+            case BatchFinished(skipped=skipped, deleted=deleted):
                 count("finished").inc()
-                self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(
-                    max(0, skipped - superseded)
-                )
-                self.ingestion.skipped.labels(CONSUME, "superseded").inc(superseded)
+                excluded, late = skipped - event.superseded, event.superseded + event.superseded_deletions
+                self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(excluded)
+                self.ingestion.skipped.labels(CONSUME, "superseded").inc(late)
                 self.ingestion.deletions.labels(CONSUME).inc(deleted)
             case DeadLettered(reason=reason):
                 self.delivery.dead_letters.labels(reason).inc()

@@ -57,7 +57,7 @@ class World:
             log,
             Resolver([InlineFetcher()]),
             self.analyzer,
-            [index, TopicSink(log, SOURCE)],
+            [TopicSink(log, SOURCE), index],
             self.letters,
             SOURCE,
             attempts=1,

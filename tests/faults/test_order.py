@@ -150,3 +150,20 @@ async def test_what_came_too_late_is_counted() -> None:
         await world.processor.process(second)
         outcome = await world.processor.process(first)
         assert (outcome.indexed, outcome.skipped, outcome.superseded) == (0, 1, 1)
+        assert await world.in_topic() == await world.in_index() == world.newest
+        world.analyzer.broken.add("a.py")
+        outcome = await world.processor.process(first)
+        assert (outcome.failed, outcome.superseded, outcome.dead_lettered) == (0, 1, 0)
+
+
+async def test_a_redelivery_that_fails_halfway_does_not_bring_back_an_older_record() -> None:
+    async with embedded_world() as world:
+        for _ in range(2):
+            await world.publish("a.py")
+            await world.process(1)
+        world.crash(2)
+        await world.process(1)
+        world.analyzer.broken.add("a.py")
+        await world.process(1)
+        assert [letter async for letter in world.letters.list()]
+        assert await world.in_topic() == await world.in_index() == world.newest

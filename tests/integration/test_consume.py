@@ -83,6 +83,7 @@ async def test_every_file_has_a_record(settings: Settings, tmp_path: Path) -> No
         "by_source": {"inline": 7},
         "fallbacks": {},
         "files_superseded": 0,
+        "deletions_superseded": 0,
         "abandoned": 0,
         "duration_ms": 0,
     }
