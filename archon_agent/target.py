@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from core.safety.display import display
 
 if TYPE_CHECKING:
     from core.assembly.source import Target
@@ -20,13 +21,16 @@ _PATH = Annotated[
     Path | None,
     typer.Argument(help="work tree, plain directory or bare repository", show_default=False),
 ]
-_REF = Annotated[
-    str | None, typer.Option("--ref", help="commit, branch or tag of PATH, read without a checkout")
-]
+_REF = Annotated[str | None, typer.Option("--ref", help="commit, branch or tag of PATH to read")]
 _PROJECT = Annotated[
     str | None, typer.Option("--project-name", help="name of the project", show_default=False)
 ]
 _FORCE = Annotated[bool, typer.Option("--force-reindex", help="publish unchanged files too")]
+_REBIND = Annotated[bool, typer.Option("--rebind", help="the project has moved here from another source")]
+_ALLOW = Annotated[
+    str | None,
+    typer.Option("--allow-deletions", metavar="N|all", help="let most files of the project be deleted"),
+]
 _SINCE = Annotated[
     str | None,
     typer.Option("--since", help="publish only what changed since this commit"),
@@ -63,6 +67,8 @@ _PARAMETERS: dict[str, tuple[Any, Any]] = {
     "project_name": (_PROJECT, None),
     "force_reindex": (_FORCE, False),
     "since": (_SINCE, None),
+    "rebind": (_REBIND, False),
+    "allow_deletions": (_ALLOW, None),
     "git_url": (_GIT_URL, None),
     "git_ref": (_GIT_REF, None),
     "git_credentials_ref": (CredentialsRef, None),
@@ -102,6 +108,8 @@ def target_of(
     project_name: str | None,
     force_reindex: bool,
     since: str | None,
+    rebind: bool,
+    allow_deletions: str | None,
     git_url: str | None,
     git_ref: str | None,
     git_credentials_ref: str | None,
@@ -126,7 +134,20 @@ def target_of(
         project_name=project_name,
         force_reindex=force_reindex,
         since=since,
+        rebind=rebind,
+        allow_deletions=_count(allow_deletions),
     )
+
+
+def _count(allowed: str | None) -> float:
+    """How many deletions are allowed. Raises UsageError for what is neither a number nor `all`."""
+    if allowed is None:
+        return 0
+    if allowed == "all":
+        return float("inf")
+    if not allowed.isdecimal():
+        raise UsageError(f"--allow-deletions takes a number or all, not {display(allowed)}")
+    return int(allowed)
 
 
 def credential_ref(reference: str | None, path: Path | None) -> str | None:

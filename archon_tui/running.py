@@ -218,6 +218,8 @@ class RunWork:
     async def _publish(self, opened: Callable[[str], Awaitable[None]] | None = None) -> None:
         """Publish the plan; `opened` gets the ingestion's correlation id before anything is sent."""
         async with ingestion(self.settings, self.target, listener=self._tell) as job:
+            await job.guard.check(job.context.repository)
+            await job.guard.passed()
             if opened:
                 await opened(job.publisher.correlation_id)
             plan = self._gated(job.planner.stream())

@@ -6,13 +6,17 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from core.database import Schema, connect, decoded_path, encoded_path, explaining, insert, transaction
-from core.repository.facts import Entry, FileFacts
+from core.project import ProjectSource
+from core.repository.facts import Entry, FileFacts, Skip
+
+Item = TypeVar("Item")
 
 SCHEMA = Schema(
     name="manifest",
@@ -24,6 +28,12 @@ SCHEMA = Schema(
                  PRIMARY KEY (scope, path)) WITHOUT ROWID""",
         ),
         ("CREATE TABLE newest (scope TEXT PRIMARY KEY, at TEXT NOT NULL) WITHOUT ROWID",),
+        (
+            # `allowed` is set where somebody allowed the next run to delete whatever is gone.
+            """CREATE TABLE projects (
+                 scope TEXT PRIMARY KEY, source TEXT, directory TEXT, allowed INTEGER NOT NULL DEFAULT 0
+               ) WITHOUT ROWID""",
+        ),
     ),
 )
 
@@ -32,6 +42,13 @@ def is_hidden(path: str, hidden: Collection[str]) -> bool:
     """Whether `path` or a directory above it is among `hidden`; `.` is above all."""
     parents = (path[:at] for at, char in enumerate(path) if char == "/")
     return bool(hidden) and (path in hidden or "." in hidden or any(parent in hidden for parent in parents))
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of at most `size` items, in order."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 class Published(NamedTuple):
@@ -111,6 +128,58 @@ class SqliteManifest:
         rows = [(self._scope, encoded_path(path)) for path in paths]
         with explaining(self._path, SCHEMA.name), transaction(self._writing):
             self._writing.executemany("DELETE FROM published WHERE scope = ? AND path = ?", rows)
+
+    def count(self) -> int:
+        """How many paths are published."""
+        with explaining(self._path, SCHEMA.name):
+            row = self._reading.execute("SELECT count(*) FROM published WHERE scope = ?", (self._scope,))
+            count: int = row.fetchone()[0]
+        return count
+
+    def count_missing(self, entries: Iterable[Entry | Skip]) -> int:
+        """How many published paths are not among the entries of a listing, which is read to its end."""
+        hidden: set[str] = set()
+        with explaining(self._path, SCHEMA.name), transaction(self._reading, "DEFERRED"):
+            for batch in batched(entries, 1000):
+                hidden |= {item.path for item in batch if isinstance(item, Skip) and item.reason.hides}
+                paths = [(encoded_path(item.path),) for item in batch if isinstance(item, Entry)]
+                insert(self._reading, "INSERT OR IGNORE INTO met VALUES", paths)
+        return sum(not is_hidden(path, hidden) for path in self.missing())
+
+    def source(self) -> ProjectSource | None:
+        """The source that feeds the project; None for one that was never bound."""
+        with explaining(self._path, SCHEMA.name):
+            row = self._reading.execute(
+                "SELECT source, directory FROM projects WHERE scope = ? AND source IS NOT NULL",
+                (self._scope,),
+            ).fetchone()
+        return ProjectSource(*row) if row else None
+
+    def bind(self, source: ProjectSource) -> None:
+        """The project is fed from `source` from now on."""
+        with explaining(self._path, SCHEMA.name), transaction(self._writing):
+            self._writing.execute(
+                """INSERT INTO projects (scope, source, directory) VALUES (?, ?, ?)
+                   ON CONFLICT DO UPDATE SET source = excluded.source, directory = excluded.directory""",
+                (self._scope, source.identity, source.directory),
+            )
+
+    def allow_deletions(self, allowed: bool) -> None:
+        """Whether the next run may delete whatever is gone."""
+        with explaining(self._path, SCHEMA.name), transaction(self._writing):
+            self._writing.execute(
+                """INSERT INTO projects (scope, allowed) VALUES (?, ?)
+                   ON CONFLICT DO UPDATE SET allowed = excluded.allowed""",
+                (self._scope, allowed),
+            )
+
+    def allows_deletions(self) -> bool:
+        """Whether somebody allowed the next run to delete whatever is gone."""
+        with explaining(self._path, SCHEMA.name):
+            row = self._reading.execute(
+                "SELECT allowed FROM projects WHERE scope = ?", (self._scope,)
+            ).fetchone()
+        return bool(row and row[0])
 
     def newest(self) -> datetime | None:
         """The time of the newest event that was acknowledged."""

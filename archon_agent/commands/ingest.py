@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from archon_agent import console
+from archon_agent.confirmation import confirm
 from archon_agent.exit_codes import ExitCode
 from archon_agent.help import App
 from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_async
 from archon_agent.target import with_target
 from core import units
+from core.deletions import MassDeletionHeld
 from core.safety.display import display
 from core.safety.redact import redact
 
@@ -47,7 +51,15 @@ def ingest(
     from archon_agent.logs import configure
 
     configure(verbose)
-    summary = run_async(lambda stop: _ingest(loaded, target, dry_run, stop))
+    try:
+        summary = run_async(lambda stop: _ingest(loaded, target, dry_run, stop))
+    except MassDeletionHeld as held:
+        if not sys.stdin.isatty():
+            raise
+        console.say(str(held))
+        confirm(f"delete {held.deletions:,} files of the project?")
+        allowed = replace(target, allow_deletions=held.deletions)
+        summary = run_async(lambda stop: _ingest(loaded, allowed, dry_run, stop))
     if as_json:
         console.print_json({**summary.to_json(), "dry_run": dry_run})
     else:
@@ -66,6 +78,7 @@ async def _ingest(loaded: Loaded, target: Any, dry: bool, stop: asyncio.Event) -
     with progress("ingest") as listener:
         if dry:
             async with ingestion(settings, target, listener=listener) as job:
+                await job.guard.check(job.context.repository)
                 return await dry_run(job.planner.stream(), job.project_name, job.rules)
         summary, _ = await ingest(settings, target, stop, listener=listener)
         return summary

@@ -12,13 +12,16 @@ from archon_agent.options import JsonFlag, Loaded, Verbose, with_settings
 from archon_agent.running import run_now
 from archon_agent.target import with_target
 from core import units
+from core.deletions import MassDeletionHeld
 from core.events.common import ContentStrategy
 from core.safety.display import display
 from core.settings.operations import CostSettings
 from core.telemetry.cost import Usage, estimate, expected, price, total, usd
 
 if TYPE_CHECKING:
+    from core.assembly.guarding import ProjectGuard
     from core.planner import PlannedFile, Planner
+    from core.repository.facts import Repository
 
 app = App(help="Show what an ingestion would publish, file by file.")
 LETTERS = {"inline": "I", "object_storage": "O", "git_reference": "G"}
@@ -39,7 +42,7 @@ def plan(
         bool, typer.Option("--explain", help="say for every file what was feasible and who chose")
     ] = False,
     compare: Annotated[
-        bool, typer.Option("--compare", help="show what the rules and the learned model would choose")
+        bool, typer.Option("--compare", help="compare the rules' choices with the model's")
     ] = False,
     as_json: JsonFlag = False,
     verbose: Verbose = 0,
@@ -81,10 +84,12 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
         )
 
     async with ingestion(loaded.settings, target, show_unchanged=True) as job:
+        deletions = await _deletions(job.guard, job.context.repository)
         summary = await dry_run(job.planner.stream(), job.project_name, job.rules, each=collect)
         usage = estimate(summary.by_strategy, await job.costs.cpu_s_per_byte())
         return {
             **summary.to_json(),
+            "files_to_delete": deletions,
             "max_message_bytes": job.rules.max_batch_bytes,
             "cost": estimated_cost(usage, loaded.settings.cost),
             "selector": {
@@ -95,6 +100,15 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
             "compare": compared(files, loaded.settings.cost),
             "files": files,
         }
+
+
+async def _deletions(guard: ProjectGuard, repository: Repository) -> int:
+    """How many files an ingestion would delete, also where it would be held back for that."""
+    try:
+        return await guard.check(repository)
+    except MassDeletionHeld as held:
+        console.say(f"an ingestion would be held back: {held}")
+        return held.deletions
 
 
 def estimated_cost(usage: dict[ContentStrategy, Usage], rates: CostSettings) -> dict[str, Any]:

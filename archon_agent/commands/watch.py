@@ -15,7 +15,7 @@ from archon_agent import console
 from archon_agent.exit_codes import ExitCode, code_of
 from archon_agent.help import App
 from archon_agent.options import Loaded, Verbose, with_settings
-from archon_agent.running import run_async
+from archon_agent.running import run_async, run_now
 from archon_agent.target import credential_ref
 from core import units
 from core.errors import UsageError
@@ -62,6 +62,12 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="look at every repository once, then end; for cron")
     ] = False,
+    allow_deletions: Annotated[
+        str | None,
+        typer.Option(
+            "--allow-deletions", metavar="PROJECT", help="let its next round delete what is gone, and end"
+        ),
+    ] = None,
     no_http: Annotated[bool, typer.Option("--no-http", help="serve no HTTP")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print a JSON line per round")] = False,
     verbose: Verbose = 0,
@@ -70,6 +76,10 @@ def watch(
     from archon_agent.logs import configure
 
     configure(verbose)
+    if allow_deletions is not None:
+        run_now(lambda: _allow_deletions(loaded, allow_deletions))
+        console.say(f"the next round may delete what is gone of {display(allow_deletions)}")
+        return
     reference = credential_ref(credentials_ref, credentials_path)
     watched = _watched(loaded, git_url, branch, project, reference)
     rounds = run_async(
@@ -77,6 +87,12 @@ def watch(
         grace_s=None if once else loaded.settings.agent.grace,
     )
     raise typer.Exit(_code(rounds))
+
+
+async def _allow_deletions(loaded: Loaded, project: str) -> None:
+    from core.assembly.publishing import allow_deletions
+
+    await allow_deletions(loaded.settings, project)
 
 
 def _watched(

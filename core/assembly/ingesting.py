@@ -39,6 +39,9 @@ async def ingest(
         listeners = [listener, recorder] if recorder else [listener]
         opened = ingestion(settings, target, listener=tell_all(*listeners), git=git, metrics=metrics)
         async with opened as job:
+            if target.since is None:
+                await job.guard.check(job.context.repository)
+            await job.guard.passed()
             summary = await job.publisher.publish(job.planner.stream(), stop=stop)
             state = job.context.git
         if recorder:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from core.assembly.guarding import ProjectGuard
 from core.assembly.parts import charging, new_breakers, retry_policy
 from core.assembly.source import Target, open_source
 from core.assembly.stores import event_source, open_cost_history, open_history, open_log, open_storage
+from core.deletions import DeletionLimit
 from core.errors import ConfigurationError, UsageError
 from core.events.common import ContentStrategy
 from core.events.topics import REQUESTED_V2
@@ -25,8 +27,10 @@ from core.log.base import EventLog
 from core.manifest import SqliteManifest
 from core.planner import Planner, PlanRules
 from core.progress import FilesExpected, Listener, ignore, tell_all
+from core.project import ProjectSource, checked_name, default_name, directory_name, refuse_other, source_of
 from core.publisher import MESSAGE_OVERHEAD, Publisher, PublishRules
 from core.repository.facts import Countable
+from core.safety.display import display
 from core.safety.git_url import authority_of
 from core.settings import Settings
 from core.since import SinceManifest
@@ -45,8 +49,6 @@ logger = logging.getLogger(__name__)
 
 # The largest event's JSON around its files: names, URLs and credentials references have bounds.
 ENVELOPE_BYTES = 16 << 10
-_UNFIT = re.compile(r"[^\w. -]+")
-PROJECT_NAME_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Ingestion:
     publisher: Publisher
     rules: PublishRules
     costs: CostHistory
+    guard: ProjectGuard
 
 
 @asynccontextmanager
@@ -83,19 +86,26 @@ async def ingestion(
         repository = source.repository
         if isinstance(repository, Countable):
             listener(FilesExpected(repository.count_files()))
-        project = project_name(target.project_name, repository.name)
+        state = repository.git_state()
+        where = target.path if isinstance(target.path, Path) else target.path.url
+        fed_from = source_of(where, state)
         log = await stack.enter_async_context(open_log(settings))
         limit = min(publish.max_batch_bytes, await log.max_message_bytes(REQUESTED_V2))
         partitions = await log.partitions(REQUESTED_V2)
+        path = settings.data_dir / "manifest.sqlite"
+
+        def open_manifest(name: str) -> SqliteManifest:
+            return SqliteManifest(path, f"{log.name} {name}")
+
+        project, manifest = _project(target, fed_from, repository.name, open_manifest)
+        stack.enter_context(closing(manifest))
         context = PublishContext(
             project_name=project,
             repository=repository,
-            git=repository.git_state(),
+            git=state,
             max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
         )
         await _warn_of_short_links(settings, log)
-        scope = f"{log.name} {project}"
-        manifest = stack.enter_context(closing(SqliteManifest(settings.data_dir / "manifest.sqlite", scope)))
         backends = backend_labels(settings, context)
         selector = new_selector(settings, backends, source.preferred)
         rules = PublishRules(
@@ -130,6 +140,10 @@ async def ingestion(
             overrides=target.overrides,
         )
         known = manifest if source.base is None else SinceManifest(manifest, source.base)
+        allowed = float("inf") if manifest.allows_deletions() else target.allow_deletions
+        guard = ProjectGuard(
+            manifest, fed_from, DeletionLimit(publish.max_deletions, allowed), project, str(where)
+        )
         planner = Planner(context, strategies, selector, plan_rules, known)
         observer = PublishObserver(job, project, source.kind, backends)
         if settings.history.enabled:
@@ -146,7 +160,7 @@ async def ingestion(
             breakers=new_breakers(settings, "publisher", listener),
             observe=observer if settings.history.enabled else lambda _files, _seconds: None,
         )
-        yield Ingestion(project, context, planner, publisher, rules, history)
+        yield Ingestion(project, context, planner, publisher, rules, history, guard)
 
 
 def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentStrategy, str]:
@@ -196,10 +210,42 @@ def _wanted(settings: Settings, strategies: Sequence[Strategy]) -> ContentStrate
     return wanted
 
 
-def project_name(given: str | None, default: str) -> str:
-    """A valid project name, 1 to 100 characters. Raises `UsageError` for a given one that is not."""
-    if given is None:
-        return _UNFIT.sub("-", default).strip("-")[:PROJECT_NAME_LIMIT] or "project"
-    if not 1 <= len(given) <= PROJECT_NAME_LIMIT or not given.isprintable():
-        raise UsageError(f"a project name has 1 to {PROJECT_NAME_LIMIT} printable characters")
-    return given
+async def allow_deletions(settings: Settings, project: str) -> None:
+    """Let the next run of `project` delete whatever is gone. Raises `UsageError` for an unknown project."""
+    async with open_log(settings) as log:
+        path = settings.data_dir / "manifest.sqlite"
+        with closing(SqliteManifest(path, f"{log.name} {project}")) as manifest:
+            if not manifest.count():
+                raise UsageError(f"nothing was published of a project {display(project)}")
+            manifest.allow_deletions(True)
+
+
+def _project(
+    target: Target,
+    source: ProjectSource,
+    directory: str,
+    open_manifest: Callable[[str], SqliteManifest],
+) -> tuple[str, SqliteManifest]:
+    """The project's name and its manifest, which the caller closes.
+
+    A project that has the default name of an older archon, its directory's name, keeps it.
+    Raises `UsageError` for a bad name, and where another source feeds the project.
+    """
+    if target.project_name is not None:
+        name = checked_name(target.project_name)
+    else:
+        name, older = default_name(source, directory), directory_name(directory)
+        if name != older:
+            with closing(open_manifest(older)) as kept, closing(open_manifest(name)) as fresh:
+                bound = kept.source()
+                if kept.count() and not fresh.count() and (bound is None or source.is_same(bound)):
+                    name = older
+    manifest = open_manifest(name)
+    bound = manifest.source()
+    if bound and not target.rebind:
+        try:
+            refuse_other(name, bound, source)
+        except UsageError:
+            manifest.close()
+            raise
+    return name, manifest

@@ -36,8 +36,9 @@ class Target:
 
     `ref` is a branch, tag or commit id, None the files as they are or the host's default branch.
     `credential_ref` names the secret that a consumer needs on the Git host. With `since` only what
-    changed after that commit is published. `overrides` are the user's choices by path, `without` the
-    strategies not to use at all.
+    changed after that commit is published. `rebind` says that the project has moved to this source;
+    `allow_deletions` is how many files it may lose although that is most of it. `overrides` are the
+    user's choices by path, `without` the strategies not to use at all.
     """
 
     path: Path | RemoteTarget
@@ -45,6 +46,8 @@ class Target:
     credential_ref: str | None = None
     project_name: str | None = None
     force_reindex: bool = False
+    rebind: bool = False
+    allow_deletions: float = 0
     since: str | None = None
     overrides: Mapping[str, ContentStrategy] = field(default_factory=dict)
     without: Collection[ContentStrategy] = ()

@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from core.assembly.ingesting import ingest
 from core.assembly.parts import storage_to_check
-from core.assembly.publishing import project_name
 from core.assembly.source import RemoteTarget, Target, open_git
 from core.assembly.stores import open_log
 from core.checks import disk_check, disk_of, git_check, log_check, storage_check
 from core.errors import ConfigurationError, UnsafeInput, UsageError
 from core.events.topics import REQUESTED_V2
 from core.progress import Listener, ignore
+from core.project import checked_name, directory_name
 from core.safety.display import display
 from core.safety.git_url import check_ref_name, parse_git_url
 from core.settings import Settings
@@ -73,7 +73,7 @@ def watched_repository(settings: Settings, entry: WatchedRepository) -> Watched:
     credentials_for(url, entry.credentials_ref)
     return Watched(
         str(url),
-        project_name(entry.project_name, url.name),
+        checked_name(entry.project_name) if entry.project_name else directory_name(url.name),
         check_ref_name(entry.branch.removeprefix(_HEADS)) if entry.branch is not None else None,
         entry.credentials_ref,
         entry.interval or settings.watch.interval,
@@ -172,6 +172,7 @@ class GitHost:
             ref=_ref(watched),
             credential_ref=watched.credential_ref,
             project_name=watched.project,
+            rebind=True,  # the operator wrote project and URL down side by side
         )
         summary, state = await ingest(
             self._settings, target, stop, listener=self._listener, git=self._git, metrics=self._metrics

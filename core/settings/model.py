@@ -37,7 +37,7 @@ Values = dict[str, Any]
 class Settings(Section):
     """Every setting, validated. Build it with `load`: nothing else reads a file or the environment."""
 
-    home: Path | None = option(None, "directory of all state [default: the platform's]", common=True)
+    home: Path | None = option(None, "directory of all state", common=True)
     publish: PublishSettings = Field(default_factory=PublishSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)

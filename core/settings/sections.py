@@ -29,6 +29,10 @@ class PublishSettings(Section):
     include_untracked: bool = option(
         False, "publish untracked files that Git does not ignore", flag="include-untracked", common=True
     )
+    max_deletions: Annotated[float, Field(ge=0, le=1)] = option(
+        0.5,
+        "share of a project of over 20 files, 0 to 1, that a run may delete unasked; 1 lets all go",
+    )
 
 
 class SelectorSettings(Section):

@@ -27,11 +27,11 @@ class StorageSettings(Section):
         common=True,
     )
     bucket: str | None = option(
-        None, "bucket of the objects [default for local: local]", env=("CONTENT_STORAGE_BUCKET",), common=True
+        None, "bucket of the objects [default for local: local]", env=("CONTENT_STORAGE_BUCKET",)
     )
     region: str | None = option(None, "the bucket's region", env=("CONTENT_STORAGE_REGION",))
     endpoint: str | None = option(
-        None, "URL of the server; needed for minio", env=("CONTENT_STORAGE_ENDPOINT",), common=True
+        None, "URL of the server; needed for minio", env=("CONTENT_STORAGE_ENDPOINT",)
     )
     directory: Path | None = option(
         None, "directory of the local store; default: objects in the data directory"

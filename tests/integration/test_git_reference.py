@@ -65,7 +65,9 @@ def server(tmp_path: Path, repository: BareRepository) -> Iterator[GitHttpServer
 
 def settings(home: Path, **flags: Any) -> Settings:
     given = {"git.schemes": "https,ssh,http,file", "git.networks": "127.0.0.0/8", "agent.workers": 1}
-    return load({"home": home, **given, **flags}, environ={"CONTENT_STORAGE_PROVIDER": "none"}).settings
+    return load(
+        {"home": home, "log.partitions": 1, **given, **flags}, environ={"CONTENT_STORAGE_PROVIDER": "none"}
+    ).settings
 
 
 async def ingest(configured: Settings, target: Target, events: list[RunEvent] | None = None) -> IngestSummary:

@@ -40,7 +40,8 @@ def session_for(
     home: Path, *roots: Path, read_only: bool = False, flags: Mapping[str, Any] | None = None
 ) -> Session:
     """A session on the embedded log below `home`, with one analysis process."""
-    settings = load({"home": home, "agent.workers": 1, **(flags or {})}, environ={}).settings
+    own = {"home": home, "agent.workers": 1, "log.partitions": 1, **(flags or {})}
+    settings = load(own, environ={}).settings
     return Session(settings, roots=roots, read_only=read_only)
 
 

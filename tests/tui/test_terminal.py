@@ -42,7 +42,7 @@ def test_without_a_terminal_it_exits_2_with_one_line(tmp_path: Path) -> None:
 
 def test_version_and_help_need_no_terminal(tmp_path: Path) -> None:
     assert refused(tmp_path, "--version").stdout.startswith("archon-tui ")
-    assert "--read-only" in refused(tmp_path, "--help").stdout
+    assert "--[no-]read-only" in refused(tmp_path, "--help").stdout
 
 
 @pytest.fixture
