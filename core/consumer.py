@@ -217,10 +217,22 @@ class Consumer:
                     await self._hold(member, stopped)
                     continue
                 taken = await self._take(member, POLL_SECONDS)
+                if not taken and not self._tasks:
+                    await self._pass_over(member)
                 if drain and not taken and not self._tasks and await self._is_drained():
                     return
         finally:
             stopped.cancel()
+
+    async def _pass_over(self, member: LogConsumer) -> None:
+        """Commit past offsets that no message has, such as the end markers of transactions."""
+        before = member.assignment()
+        positions = await member.positions()
+        if not self._tasks and before == member.assignment():
+            for where, position in positions.items():
+                self._offsets.reach(where, position)
+            if self._offsets.committable():
+                self._to_commit.set()
 
     async def _take(self, member: LogConsumer, timeout_s: float) -> int:
         """Poll once and start what came; the number of messages.

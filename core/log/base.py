@@ -121,6 +121,13 @@ class LogConsumer(Protocol):
         """Read `where` from `offset` on; a partition that is not ours is left alone."""
         ...
 
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """The offset of the next message of each of our partitions, as far as it is known.
+
+        It moves on past offsets that no message has: compacted ones, and transactions' markers.
+        """
+        ...
+
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that are ours now."""
         ...

@@ -25,6 +25,13 @@ class OffsetTracker:
             partition = self._partitions[where] = _Partition(offset)
         partition.begin(offset)
 
+    def reach(self, where: TopicPartition, position: int) -> None:
+        """The next message of a partition has at least the offset `position`: what is below holds nothing."""
+        if (partition := self._partitions.get(where)) is None:
+            partition = self._partitions[where] = _Partition(position)
+            partition.committed = 0
+        partition.reach(position)
+
     def finish(self, where: TopicPartition, offset: int) -> None:
         """The message's results are durable; ignored when the partition was dropped meanwhile."""
         if (partition := self._partitions.get(where)) is not None:
@@ -69,6 +76,9 @@ class _Partition:
     @property
     def mark(self) -> int:
         return self._lowest[0] if self._lowest else self._next
+
+    def reach(self, position: int) -> None:
+        self._next = max(self._next, position)
 
     def begin(self, offset: int) -> None:
         if offset not in self.unfinished:

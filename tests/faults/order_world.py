@@ -70,7 +70,7 @@ class World:
         """A request for one path, by a publisher whose clock is ahead."""
         self._versions += 1
         content = f"version = {self._versions}\n"
-        event = self._event(path, None if deleted else content, clock_ahead_s)
+        event = request_event(self.project, path, None if deleted else content, clock_ahead_s=clock_ahead_s)
         (position,) = await self.log.publish(
             self.topic, [OutgoingMessage(request_key(self.project, path), event)]
         )
@@ -132,43 +132,45 @@ class World:
     async def _has_letters(self) -> bool:
         return f"{self.topic}.dlq" in await self.log.topics()
 
-    def _event(self, path: str, content: str | None, clock_ahead_s: float) -> bytes:
-        now = datetime.now(UTC) + timedelta(seconds=clock_ahead_s)
-        files = []
-        if content is not None:
-            raw = content.encode()
-            files = [
-                {
-                    "relative_path": path,
-                    "content_strategy": "inline",
-                    "content": content,
-                    "content_encoding": "utf-8",
-                    "size_bytes": len(raw),
-                    "checksum": sha256(raw),
-                }
-            ]
-        return to_json(
+
+def request_event(project: str, path: str, content: str | None, *, clock_ahead_s: float = 0) -> bytes:
+    """A v2 request for one path: its content inline, or its deletion where `content` is None."""
+    now = datetime.now(UTC) + timedelta(seconds=clock_ahead_s)
+    files = []
+    if content is not None:
+        raw = content.encode()
+        files = [
             {
-                "schema_version": "2.0.0",
-                "event_id": uuid4().hex,
-                "event_type": REQUESTED_V2,
-                "correlation_id": "c",
-                "timestamp": now.isoformat(),
-                "source": SOURCE.model_dump(),
-                "metadata": {
-                    "batch_id": 1,
-                    "batch_size": len(files),
-                    "content_strategy": "inline",
-                    "total_content_size_bytes": 0,
-                },
-                "payload": {
-                    "project_name": self.project,
-                    "content_strategy": "inline",
-                    "files": files,
-                    "deleted_files": [] if content is not None else [path],
-                },
+                "relative_path": path,
+                "content_strategy": "inline",
+                "content": content,
+                "content_encoding": "utf-8",
+                "size_bytes": len(raw),
+                "checksum": sha256(raw),
             }
-        )
+        ]
+    return to_json(
+        {
+            "schema_version": "2.0.0",
+            "event_id": uuid4().hex,
+            "event_type": REQUESTED_V2,
+            "correlation_id": "c",
+            "timestamp": now.isoformat(),
+            "source": SOURCE.model_dump(),
+            "metadata": {
+                "batch_id": 1,
+                "batch_size": len(files),
+                "content_strategy": "inline",
+                "total_content_size_bytes": 0,
+            },
+            "payload": {
+                "project_name": project,
+                "content_strategy": "inline",
+                "files": files,
+                "deleted_files": [] if content is not None else [path],
+            },
+        }
+    )
 
 
 def _checksum(value: bytes | None) -> str | None:

@@ -98,6 +98,9 @@ class EmbeddedConsumer:
             self._sought.add(where)
             self._look_again()
 
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        return dict(self._positions)
+
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._positions)
 

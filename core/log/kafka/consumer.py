@@ -55,6 +55,7 @@ class KafkaConsumer:
             group_instance_id=settings.instance_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",  # what was aborted was never published
             # aiokafka keeps what an assignor remembers in its class: every member needs its own.
             partition_assignment_strategy=(type("Sticky", (StickyPartitionAssignor,), {}),),
             session_timeout_ms=_ms(settings.session_timeout),
@@ -125,6 +126,17 @@ class KafkaConsumer:
         if where in self.assignment():
             self._client.seek(_native(where), offset)
             self._committed.pop(where, None)
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """See `LogConsumer.positions`."""
+        found: dict[TopicPartition, int] = {}
+        try:
+            async with asyncio.timeout(_REBALANCE_GLANCE_S):
+                for where in self.assignment():
+                    found[where] = await self._client.position(_native(where))
+        except (TimeoutError, kafka.KafkaError):  # one that is not known yet, or not ours any more
+            pass
+        return found
 
     def assignment(self) -> frozenset[TopicPartition]:
         """See `LogConsumer.assignment`."""

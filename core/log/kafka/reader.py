@@ -140,6 +140,7 @@ class Reader:
                 **self._options,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
+                isolation_level="read_committed",
                 max_partition_fetch_bytes=_FETCH_BYTES,
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
