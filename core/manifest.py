@@ -7,6 +7,7 @@ the log acknowledged it, so a run that is killed at any point is merely repeated
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,15 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def ingested_directories(path: Path) -> Sequence[Path]:
+    """The directories that feed the projects of the manifest at `path`, which need not exist."""
+    if not path.exists():
+        return ()
+    with closing(connect(path, SCHEMA)) as connection, explaining(path, SCHEMA.name):
+        rows = connection.execute("SELECT DISTINCT directory FROM projects WHERE directory IS NOT NULL")
+        return [Path(directory) for (directory,) in rows]
 
 
 class Published(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ from core.git.source import WarmLimits
 from core.history.costs import recording
 from core.history.observing import ConsumeObserver, observing
 from core.intelligence.pool import AnalyzerPool
+from core.manifest import ingested_directories
 from core.processor import RequestProcessor
 from core.progress import Listener, ignore, tell_all
 from core.results.base import ResultSink
@@ -175,6 +176,17 @@ async def _open_clones(git: GitReferenceFetcher) -> None:
         logger.warning("the clone cache is not open yet: %s", error)
 
 
+def local_roots(settings: Settings) -> Callable[[], Sequence[Path]]:
+    """The directories whose files events may name: those of the setting, else those ingested from here."""
+    if settings.agent.local_roots is not None:
+        given = tuple(Path(root) for root in settings.agent.local_roots)
+        return lambda: given
+    if settings.kafka.servers:  # paths of other machines mean nothing here
+        return tuple
+    path = settings.data_dir / "manifest.sqlite"
+    return lambda: ingested_directories(path)
+
+
 def consuming_fetchers(
     settings: Settings,
     cache: CountedCache | None,
@@ -182,13 +194,9 @@ def consuming_fetchers(
     listener: Listener = ignore,
 ) -> list[Fetcher]:
     """The fetchers these settings make possible; each closes the cache that it uses."""
-    roots = settings.agent.local_roots
-    if roots is None:  # paths of strangers' machines mean nothing here, those of this machine may
-        roots = () if settings.kafka.servers else ("/",)
-    local = [Path(root) for root in roots]
     return [
         InlineFetcher(),
-        LocalPathFetcher(local, max_bytes=settings.agent.bytes_in_flight),
+        LocalPathFetcher(local_roots(settings), max_bytes=settings.agent.bytes_in_flight),
         _object_storage_fetcher(settings, cache, listener),
         git,
     ]

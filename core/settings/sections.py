@@ -90,6 +90,7 @@ class AgentSettings(Section):
     attempts: Positive = option(3, "attempts at a retryable failure before the dead letter")
     file_deadline: Duration = option("60s", "total time to resolve one file, retries included")
     local_roots: StringList | None = option(
-        None, "directories that v1 paths may lie in; default: any with the embedded log, none with Kafka"
+        None,
+        "directories that v1 paths may lie in [default: those ingested here; with Kafka none]",
     )
     index: bool = option(True, "write records to the local results index", flag="index")

@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def generator(project: Path) -> AsyncIterator[BridgeIntelligenceGenerator]:
-    resolver = Resolver([InlineFetcher(), LocalPathFetcher([project.parent], max_bytes=1 << 20)])
+    resolver = Resolver([InlineFetcher(), LocalPathFetcher(lambda: [project.parent], max_bytes=1 << 20)])
     async with AnalyzerPool(workers=1) as pool:
         yield BridgeIntelligenceGenerator(resolver, pool)
 

@@ -33,7 +33,12 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    flags = {"home": tmp_path / "home", "agent.workers": 1, "log.partitions": 1}
+    flags = {
+        "home": tmp_path / "home",
+        "agent.workers": 1,
+        "agent.local_roots": str(tmp_path),
+        "log.partitions": 1,
+    }
     return load(flags, environ={}).settings
 
 

@@ -177,7 +177,7 @@ class TestLocalPaths:
 
     async def read(self, root: Path, project: Path, **fields: str) -> Resolved | Unresolved:
         file = RequestedFile(**{"relative_path": "pkg/a.py", "carrier": Carrier.LOCAL_PATH, **fields})  # type: ignore[arg-type]
-        resolver = Resolver([LocalPathFetcher([root], max_bytes=100)])
+        resolver = Resolver([LocalPathFetcher(lambda: [root], max_bytes=100)])
         (answer,) = await resolver.resolve(request(file, project_path=str(project)), [file])
         return answer
 
