@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from core import __version__
-from core.errors import ArchonError
+from core.errors import InvalidEvent
 from core.events.agent import AgentStatus, CacheFigures, HeldPartition, RecentError
+from core.events.codec import from_json, to_json
 from core.events.common import Source
 from core.events.topics import AGENT_STATUS
 from core.log.base import EventLog, OutgoingMessage, PublishFailure, TopicPartition
 from core.progress import (
+    BatchAbandoned,
     BatchFinished,
     BatchReceived,
     BreakerChanged,
@@ -29,6 +31,7 @@ from core.progress import (
     FileResolved,
     RunEvent,
 )
+from core.safety.display import display
 from core.safety.redact import redact
 
 logger = logging.getLogger(__name__)
@@ -37,7 +40,9 @@ INTERVAL_S = 5.0
 STALE_AFTER_INTERVALS = 3
 ERRORS_KEPT = 5
 # An agent that ends does not wait longer for a log that is gone.
-GOODBYE_S = 5.0
+GOODBYE_S = 2.0
+ERROR_CHARACTERS = 500
+CIRCUITS_KEPT = 100
 _RATE_WINDOW_S = 60.0
 
 # What a source's cache is called everywhere else.
@@ -110,14 +115,20 @@ class Tally:
                 if event.cache_hit is not None:
                     self._hits[_CACHE_OF.get(event.source, event.source), event.cache_hit] += 1
             case FileFailed():
-                self._errors.append(RecentError(at=self._now(), message=f"{event.path}: {event.message}"))
+                self._remember(f"{event.path}: {event.message}")
             case BreakerChanged():
-                backend = f"{event.kind} {event.name}" if event.name else event.kind
-                self._circuits[backend] = event.state.replace("_", "-")
+                backend = display(f"{event.kind} {event.name}" if event.name else event.kind)
+                self._circuits.pop(backend, None)
+                if event.state != "closed":
+                    self._circuits[backend] = event.state.replace("_", "-")
+                while len(self._circuits) > CIRCUITS_KEPT:
+                    del self._circuits[next(iter(self._circuits))]
+            case BatchAbandoned():
+                self._open.pop((event.topic, event.partition, event.offset), None)
             case DeadLettered():
                 self._counts["dead_lettered"] += 1
                 if not event.files:
-                    self._errors.append(RecentError(at=self._now(), message=event.message))
+                    self._remember(event.message)
             case BatchFinished():
                 self._open.pop((event.topic, event.partition, event.offset), None)
                 self._counts["events"] += 1
@@ -125,6 +136,10 @@ class Tally:
                 self._counts["files_failed"] += event.failed
                 self._batches.append((self._clock(), event.indexed, self._pending_bytes))
                 self._pending_bytes = 0
+
+    def _remember(self, error: str) -> None:
+        """Keep an error as text that any reader of the status can show."""
+        self._errors.append(RecentError(at=self._now(), message=display(error, limit=ERROR_CHARACTERS)))
 
     @property
     def files_in_flight(self) -> int:
@@ -193,18 +208,19 @@ async def reporting(
     """
     key = collect().id.encode()
 
-    async def speak(value: bytes | None) -> None:
+    async def speak(what: Callable[[], AgentStatus] | None) -> None:
         try:
+            value = None if what is None else to_json(what())
             (answer,) = await log.publish(AGENT_STATUS, [OutgoingMessage(key, value)])
             problem = str(answer.error) if isinstance(answer, PublishFailure) else None
-        except ArchonError as error:
-            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - nothing may end the telling: the agent would seem dead
+            problem = f"{type(error).__name__}: {error}"
         if problem:
             logger.warning("the agent's status is not published: %s", problem)
 
     async def go_on() -> None:
         while True:
-            await speak(collect().model_dump_json().encode())
+            await speak(collect)
             await sleep(interval_s)
 
     task = asyncio.create_task(go_on())
@@ -221,27 +237,29 @@ async def reporting(
 async def read_fleet(
     log: EventLog, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> list[Member]:
-    """Every agent that spoke and has not ended in order, by id; what is no status is passed over."""
-    latest: dict[bytes, AgentStatus] = {}
+    """Every agent that spoke and has not ended in order, by id; what is no status is passed over.
+
+    An agent's age is measured by the log's time of its last status, not by the agent's own clock.
+    """
+    latest: dict[bytes, tuple[AgentStatus, float]] = {}
     async for message in log.browse(AGENT_STATUS):
         key = message.key or b""
         if message.value is None:
             latest.pop(key, None)
             continue
         try:
-            latest[key] = AgentStatus.model_validate_json(message.value)
-        except ValidationError:
+            status = AgentStatus.model_validate(from_json(message.value))
+            latest[key] = (status, message.timestamp_ms / 1000)
+        except (ValidationError, InvalidEvent):
             logger.debug("%s holds no agent's status", message.position)
-    present = now()
-    members = [Member(status, max(0.0, (present - status.at).total_seconds())) for status in latest.values()]
+    present = now().timestamp()
+    members = [Member(status, max(0.0, present - heard)) for status, heard in latest.values()]
     return sorted(members, key=lambda member: member.status.id)
 
 
-def owners(members: Sequence[Member], group: str) -> dict[TopicPartition, str] | None:
-    """Which live agent of `group` has which partition; None where no agent of the group ever spoke."""
+def owners(members: Sequence[Member], group: str) -> dict[TopicPartition, str]:
+    """Which live agent of `group` has which partition; empty where no agent of the group is alive."""
     ours = [member for member in members if member.status.group == group]
-    if not ours:
-        return None
     return {
         TopicPartition(held.topic, held.partition): member.status.id
         for member in ours

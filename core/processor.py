@@ -19,6 +19,7 @@ from core.in_order import InOrder, Turn
 from core.log.base import EventLog, LogMessage, PublishFailure
 from core.outcome_events import BatchOutcome, outcome_message
 from core.progress import (
+    BatchAbandoned,
     BatchFinished,
     BatchReceived,
     DeadLettered,
@@ -101,6 +102,9 @@ class RequestProcessor:
         try:
             with logging_with(correlation_id=request.correlation_id, trace_id=span.trace_id):
                 return await self._index(message, request, turn, started, span)
+        except BaseException:
+            self._tell(BatchAbandoned(message.topic, message.partition, message.offset))
+            raise
         finally:
             turn.end()
 

@@ -228,6 +228,15 @@ class BatchFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchAbandoned:
+    """Work on a batch ended before its results were durable; it will be delivered again."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgentsReported:
     """What the agents of the group have said of this ingestion by now: totals, not additions.
 
@@ -267,7 +276,8 @@ class SpanEnded:
 
 
 RunEvent = (
-    FilesExpected
+    BatchAbandoned
+    | FilesExpected
     | FilesScanned
     | FileSkipped
     | FilesUnchanged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Collection
 from typing import Final
@@ -20,13 +21,16 @@ from core.settings import Settings
 from core.storage.base import ContentStorageClient
 from core.storage.factory import new_storage
 
+_RUN: Final = secrets.token_hex(2)
+"""Tells containers apart that have one host name, where every process is number 1."""
+
 CACHE_KINDS: Final = ("object", "git")
 
 
 def event_source(service: str = "archon-agent") -> Source:
     """Who this process says it is on the wire."""
     hostname = socket.gethostname()
-    return Source(service=service, instance_id=f"{hostname}-{os.getpid()}", hostname=hostname)
+    return Source(service=service, instance_id=f"{hostname}-{os.getpid()}-{_RUN}", hostname=hostname)
 
 
 def open_log(settings: Settings) -> EventLog:

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.breaker import Breakers, BreakerState, CircuitBreaker
-from core.errors import ArchonError, ChecksumMismatch, ContentMissing
+from core.errors import (
+    ArchonError,
+    BackendUnavailable,
+    ChecksumMismatch,
+    ContentMissing,
+    DeadlineExceeded,
+)
 from core.events.intelligence import Delivery
 from core.events.request import Carrier, IndexRequest, RequestedFile
 from core.fallbacks import KEY, LINK, NOT_CONFIGURED, fallback, sources_of
@@ -156,7 +162,7 @@ class Resolver:
             if breaker.admit():
                 several = breaker.state is BreakerState.CLOSED
                 taken, rest = (rest, []) if several else (rest[:1], rest[1:])
-                for outcome in await self._fetch(search, carrier, taken):
+                for outcome in _of_backend(await self._fetch(search, carrier, taken)):
                     breaker.record(outcome)
                 continue
             rest = [index for index in rest if not self._pass_over(search, carrier, index, breaker)]
@@ -225,6 +231,12 @@ class Resolver:
         """Close every fetcher."""
         for fetcher in self._fetchers.values():
             await fetcher.close()
+
+
+def _of_backend(outcomes: Sequence[ArchonError | None]) -> Sequence[ArchonError | None]:
+    """What an exchange for several files says of its backend: one that answered for any of them works."""
+    silent = all(isinstance(error, BackendUnavailable | DeadlineExceeded) for error in outcomes)
+    return outcomes if silent else [None]
 
 
 def _backend(request: IndexRequest, carrier: Carrier) -> str | None:

@@ -7,7 +7,8 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Final, Self
@@ -51,6 +52,7 @@ class AnalyzerPool:
         memory_limit: int | None = MEMORY_LIMIT,
         analyze: Analyze = analyze_to_json,
         warm: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`warm` loads all grammars before a process starts, so that no file has to wait for its own."""
         self._workers = workers or len(os.sched_getaffinity(0))
@@ -60,6 +62,8 @@ class AnalyzerPool:
         self._preload = [*_PRELOAD, "core.intelligence.all_grammars"] if warm else [*_PRELOAD]
         self._opening: asyncio.Task[ProcessPool] | None = None
         self._pending: set[Future[list[Analysis | str]]] = set()
+        self._clock = clock
+        self._moved_at = clock()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -116,11 +120,18 @@ class AnalyzerPool:
                     args=(self._analyze, group, self._deadline_s),
                     timeout=self._deadline_s + _GRACE_S,
                 )
+                if not self._pending:
+                    self._moved_at = self._clock()
                 self._pending.add(future)
                 try:
-                    return await asyncio.wrap_future(future)
+                    answers = await self._answer(future)
                 finally:
                     self._pending.discard(future)
+                    self._moved_at = self._clock()
+                if answers is not None:
+                    return answers
+                logger.warning("the analysis processes take no work: they are started anew")
+                await self._replace(pool)
             except RuntimeError as error:  # the pool is broken: an idle process died, or none could start
                 logger.warning("the analysis processes are started anew: %s", error)
                 await self._replace(pool)
@@ -128,6 +139,26 @@ class AnalyzerPool:
             "the analysis processes do not stay alive",
             hint="look for the out-of-memory killer in the system log",
         )
+
+    async def _answer(self, future: Future[list[Analysis | str]]) -> list[Analysis | str] | None:
+        """The worker's answer; None where the workers have to be replaced.
+
+        pebble's timeout begins when a worker takes the task. A worker that is frozen takes none, so nothing
+        at all ends for longer than a task may take.
+        """
+        waiting = asyncio.wrap_future(future)
+        limit = self._deadline_s + 2 * _GRACE_S
+        try:
+            while True:
+                await asyncio.wait({waiting}, timeout=limit)
+                if waiting.cancelled():
+                    return None  # its pool was closed
+                if waiting.done():
+                    return waiting.result()
+                if self._clock() - self._moved_at >= limit:
+                    return None
+        finally:
+            waiting.cancel()
 
     async def _running(self) -> ProcessPool:
         if self._opening is None:

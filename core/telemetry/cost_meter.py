@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from core.progress import (
+    BatchAbandoned,
     BatchFinished,
     BatchReceived,
     FileAnalyzed,
@@ -110,7 +111,7 @@ class CostMeter:
                 self._sums[Account(event.project, GIT_REFERENCE, event.job)].transferred += size
             case BatchReceived():
                 self._open.add((event.topic, event.partition, event.offset))
-            case BatchFinished():
+            case BatchFinished() | BatchAbandoned():
                 self._open.discard((event.topic, event.partition, event.offset))
 
     def take(self) -> dict[Account, Spent]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,19 @@ async def test_an_idle_process_that_is_killed_is_replaced(stack: AsyncExitStack)
     os.kill(pid, signal.SIGKILL)
     await gone(pid)
     assert await pid_of_worker(pool) != pid
+
+
+async def test_a_process_that_is_frozen_before_it_takes_work_is_replaced(stack: AsyncExitStack) -> None:
+    pool = await opened(stack, deadline_s=1.0)
+    pid = await pid_of_worker(pool)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(60):
+            assert told(await pool.analyze_many(python("def f(): pass\n", "def g(): pass\n"))) == ["f", "g"]
+        await gone(pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_an_interrupt_of_the_terminal_leaves_the_processes_alone(stack: AsyncExitStack) -> None:

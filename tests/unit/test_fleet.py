@@ -13,9 +13,17 @@ from core.events.agent import AgentStatus
 from core.events.common import Source
 from core.events.topics import AGENT_STATUS
 from core.fleet import Member, Tally, Work, owners, read_fleet, reporting
-from core.log.base import OutgoingMessage, TopicPartition
+from core.log.base import OutgoingMessage, Position, TopicPartition
 from core.log.embedded import EmbeddedLog
-from core.progress import BatchFinished, BatchReceived, BreakerChanged, DeadLettered, FileFailed, FileResolved
+from core.progress import (
+    BatchAbandoned,
+    BatchFinished,
+    BatchReceived,
+    BreakerChanged,
+    DeadLettered,
+    FileFailed,
+    FileResolved,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -90,7 +98,7 @@ def test_owners_are_live_agents_of_the_group() -> None:
     other = Member(tally(Clock(), "other", "another group").status(held), 1.0)
     stale = Member(tally(Clock(), "stale").status(Work(frozenset({TopicPartition("t", 1)}))), 99.0)
     assert owners([live, other, stale], "g") == {TopicPartition("t", 0): "live"}
-    assert owners([other], "g") is None
+    assert owners([other], "g") == {}
 
 
 @pytest.fixture
@@ -114,10 +122,78 @@ async def test_an_agent_speaks_at_intervals_and_says_goodbye(log: EmbeddedLog) -
     async with log:
         async with reporting(log, lambda: counted.status(Work()), interval_s=5, sleep=sleep):
             await woken.wait()
-            (member,) = await read_fleet(log, now=clock.now)
-            assert (member.status.id, member.age_s, member.is_stale) == ("agent-1", 5.0, False)
+            (member,) = await read_fleet(log)
+            assert (member.status.id, member.is_stale) == ("agent-1", False)
         assert slept == [5, 5, 5]
-        assert await read_fleet(log, now=clock.now) == []
+        assert await read_fleet(log) == []
+
+
+async def test_an_agents_age_does_not_rest_on_its_own_clock(log: EmbeddedLog) -> None:
+    clock = Clock()
+    clock.seconds = 1e9  # decades ahead of the log's clock
+    async with log:
+        status = tally(clock).status(Work()).model_dump_json().encode()
+        (position,) = await log.publish(AGENT_STATUS, [OutgoingMessage(b"agent-1", status)])
+        assert isinstance(position, Position)
+        message = await log.read(position)
+        assert message
+        later = datetime.fromtimestamp(message.timestamp_ms / 1000 + 20, UTC)
+        (member,) = await read_fleet(log, now=lambda: later)
+    assert member.age_s == pytest.approx(20, abs=0.01)
+    assert member.is_stale
+
+
+@pytest.mark.parametrize("path", ["caf\udce9.py", "\ud800.py", "\x1b[31mred.py"])
+async def test_a_file_of_any_name_leaves_the_status_readable(log: EmbeddedLog, path: str) -> None:
+    counted = tally(Clock())
+    counted(FileFailed("p", path, "content_missing", "gone"))
+    woken = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        woken.set()
+        await asyncio.Event().wait()
+
+    async with log, reporting(log, lambda: counted.status(Work()), sleep=sleep):
+        await woken.wait()
+        (member,) = await read_fleet(log)
+        (error,) = member.status.last_errors
+        assert error.message.isprintable()
+
+
+async def test_nothing_ends_the_telling(log: EmbeddedLog) -> None:
+    counted, told = tally(Clock()), list[int]()
+    woken = asyncio.Event()
+
+    def collect() -> AgentStatus:
+        told.append(len(told))
+        if len(told) == 2:  # the first one is asked for the key
+            raise ZeroDivisionError
+        return counted.status(Work())
+
+    async def sleep(_seconds: float) -> None:
+        if len(told) == 3:
+            woken.set()
+            await asyncio.Event().wait()
+
+    async with log, reporting(log, collect, sleep=sleep):
+        await woken.wait()
+        assert len(await read_fleet(log)) == 1
+
+
+def test_what_is_abandoned_is_counted_down_again() -> None:
+    counted = tally(Clock())
+    counted(BatchReceived("t", 0, 0, "p", 4))
+    counted(BatchAbandoned("t", 0, 0))
+    assert counted.files_in_flight == 0
+
+
+def test_backends_that_work_again_are_forgotten() -> None:
+    counted = tally(Clock())
+    for number in range(500):
+        counted(BreakerChanged("consumer", "git_reference", f"host-{number}", "open", 5))
+    assert len(counted.status(Work()).circuits) == 100
+    counted(BreakerChanged("consumer", "git_reference", "host-499", "closed", 0))
+    assert "git_reference host-499" not in counted.status(Work()).circuits
 
 
 async def test_what_is_no_status_is_passed_over(log: EmbeddedLog) -> None:

@@ -305,6 +305,20 @@ class TestBreakers:
         assert isinstance(answer, Resolved)
         assert answer.source is Carrier.OBJECT_STORAGE
 
+    async def test_one_exchange_that_brings_most_files_says_that_the_backend_works(self) -> None:
+        class Partly(Source):
+            async def fetch_many(
+                self, request: IndexRequest, files: Sequence[RequestedFile]
+            ) -> Sequence[Fetched | ArchonError]:
+                answers = await super().fetch_many(request, files)
+                failed = [BackendUnavailable("no answer") for _ in files[:5]]
+                return [*failed, *answers[5:]]
+
+        resolver = self.resolver(Clock(), Partly(Carrier.OBJECT_STORAGE, Fetched(CONTENT)))
+        batch = self.files(100)
+        await resolver.resolve(request(*batch), batch)
+        assert resolver.breakers.tripped == []
+
     async def test_a_wrong_answer_is_an_answer(self) -> None:
         clock = Clock()
         storage = Source(Carrier.OBJECT_STORAGE, Fetched(b"wrong"))

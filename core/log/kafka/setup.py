@@ -57,8 +57,8 @@ def spec_of(topic: str, partitions: int) -> TopicSpec:
         config |= {"cleanup.policy": "compact", "delete.retention.ms": kept_ms}
     else:
         config |= {"retention.ms": kept_ms}
-    if retention(topic).until_read:
-        # The order of requests must not rest on the clocks of publishers.
+    if retention(topic).until_read or topic == AGENT_STATUS:
+        # The order of requests, and the age of an agent's status, must not rest on the sender's clock.
         config["message.timestamp.type"] = "LogAppendTime"
     if topic == AGENT_STATUS:
         return TopicSpec(topic, 1, config | _STATUS)
