@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import entry_points
@@ -13,10 +12,10 @@ from typing import Any, Final, Protocol
 
 from core.errors import BackendUnavailable, ConfigurationError
 from core.safety.display import display
+from core.safety.secret_file import read_secret_file
 
 PLUGINS: Final = "archon.secret_providers"
 BUILT_IN: Final = frozenset({"env", "file", "aws-secretsmanager"})
-LARGEST_SECRET: Final = 64 * 1024
 
 
 class SecretProvider(Protocol):
@@ -61,41 +60,10 @@ class EnvironmentSecrets:
 
 
 class FileSecrets:
-    """`file:/absolute/path`; the file must be readable by its owner only (mode 0600 or narrower)."""
+    """`file:/absolute/path`, as `core.safety.secret_file` reads it."""
 
     async def read(self, locator: str) -> str:
-        return await asyncio.to_thread(self._read, locator)
-
-    def _read(self, path: str) -> str:
-        shown = display(path, 120)
-        if not path.startswith("/") or "\0" in path:
-            raise ConfigurationError(f"the credential file {shown} needs an absolute path")
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the credential file {shown} cannot be read: {error.strerror}"
-            ) from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigurationError(f"the credential file {shown} is not a regular file")
-            if status.st_mode & 0o077:
-                mode = stat.S_IMODE(status.st_mode)
-                raise ConfigurationError(
-                    f"the credential file {shown} can be read by others (mode {mode:04o})",
-                    hint="chmod 600 it",
-                )
-            content = os.read(descriptor, LARGEST_SECRET + 1)
-        finally:
-            os.close(descriptor)
-        try:
-            text = content.decode()
-        except UnicodeDecodeError:
-            text = ""
-        if not text.strip() or len(content) > LARGEST_SECRET:
-            raise ConfigurationError(f"the credential file {shown} does not hold a secret")
-        return text
+        return await asyncio.to_thread(read_secret_file, locator)
 
 
 ClientFactory = Callable[[], AbstractAsyncContextManager[Any]]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
 from core.errors import ConfigurationError
+from core.safety.secret_file import read_secret_file
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0]+")
-_LONGEST = 64 * 1024
 
 
 def check_reference(value: str) -> str:
@@ -38,13 +37,4 @@ def read_secret(reference: str, environ: Mapping[str, str] | None = None) -> str
         if not value:
             raise ConfigurationError(f"the environment variable {name} that a setting names is not set")
         return value
-    try:
-        with Path(name).open("rb") as file:
-            content = file.read(_LONGEST + 1)
-        text = content.decode("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(f"the secret file {name} cannot be read: {why}") from None
-    if not text or len(content) > _LONGEST:
-        raise ConfigurationError(f"the secret file {name} is empty or larger than {_LONGEST} bytes")
-    return text
+    return read_secret_file(name).rstrip("\r\n")

@@ -34,7 +34,12 @@ CODE = "def twice(x):\n    return 2 * x\n"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    given = {"home": tmp_path / "home", "agent.workers": 1, "health.check_max_age": "0.01"}
+    given = {
+        "agent.local_roots": str(tmp_path),
+        "home": tmp_path / "home",
+        "agent.workers": 1,
+        "health.check_max_age": "0.01",
+    }
     return load(given, environ={}).settings
 
 

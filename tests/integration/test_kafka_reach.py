@@ -35,6 +35,8 @@ def secrets(tmp_path: Path) -> dict[str, str]:
     """References to the secrets of the test broker."""
     (tmp_path / "password").write_text(PASSWORD)
     (tmp_path / "token").write_text(unsecured_token())
+    for name in ("password", "token"):
+        (tmp_path / name).chmod(0o600)
     script = tmp_path / "token.py"
     script.write_text(f"print({unsecured_token()!r})")
     return {
@@ -144,6 +146,7 @@ async def test_a_wrong_password_is_a_refused_login_and_is_not_shown(
     apache_kafka: ApacheKafka, secrets: dict[str, str], tmp_path: Path, mechanism: str
 ) -> None:
     (tmp_path / "wrong").write_text("open sesame")
+    (tmp_path / "wrong").chmod(0o600)
     given = secured(apache_kafka, secrets, f"SASL_PLAINTEXT {mechanism}")
     error = await failure(KafkaSettings(**given | {"sasl_password": f"file:{tmp_path / 'wrong'}"}))
     assert "the broker refused the login" in str(error)

@@ -246,10 +246,12 @@ async def test_a_secret_that_is_gone_refuses_and_one_that_is_rotated_works(
 ) -> None:
     file = tmp_path / "hook-secret"
     file.write_text("old")
+    file.chmod(0o600)
     async with served(tmp_path, server, f"file:{file}", HttpSettings(address="127.0.0.1:0")) as place:
         body = place.body("1" * 40)
         assert (await place.github(body, secret="old"))[0] == 202
         file.write_text(SECRET + "\n")
+        file.chmod(0o600)
         assert (await place.github(body, secret="old"))[0] == 401
         assert (await place.github(body))[0] == 202
         file.unlink()

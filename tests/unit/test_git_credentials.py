@@ -33,6 +33,7 @@ from core.git.secret_providers import (
 from core.safety.git_url import GitUrl, parse_git_url
 from core.safety.url import UrlPolicy
 from core.settings.git import HostCredentials
+from core.settings.secret import read_secret
 from tests.servers import ministack
 
 POLICY = UrlPolicy(schemes=frozenset({"https", "ssh", "http"}))
@@ -185,13 +186,40 @@ async def test_a_credential_file_that_only_its_owner_reads(tmp_path: Path, mode:
     assert await FileSecrets().read(str(path)) == "abc\n"
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610, 0o777])
-async def test_a_wider_file_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o777, 0o601])
+async def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "token"
     path.write_text("abc\n")
     path.chmod(mode)
-    with pytest.raises(ConfigurationError, match="can be read by others"):
+    with pytest.raises(ConfigurationError, match="can be read by everybody") as refused:
         await FileSecrets().read(str(path))
+    assert refused.value.hint is not None
+    assert "defaultMode: 0440" in refused.value.hint
+
+
+async def test_a_secret_volume_is_read_through_its_links_by_a_group_of_ours(tmp_path: Path) -> None:
+    """As Kubernetes mounts a Secret with defaultMode 0440 and an fsGroup."""
+    versions = tmp_path / "..2026_11_27"
+    versions.mkdir()
+    (versions / "token").write_text("abc")
+    (versions / "token").chmod(0o440)
+    (tmp_path / "..data").symlink_to(versions.name)
+    (tmp_path / "token").symlink_to("..data/token")
+    os.chown(versions / "token", -1, os.getegid())
+    assert await FileSecrets().read(f"{tmp_path}/token") == "abc"
+    assert read_secret(f"file:{tmp_path}/token") == "abc"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another group")
+async def test_a_group_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("abc")
+    path.chmod(0o440)
+    os.chown(path, -1, 4711)
+    with pytest.raises(ConfigurationError, match="the group 4711"):
+        await FileSecrets().read(str(path))
+    with pytest.raises(ConfigurationError, match="the group 4711"):
+        read_secret(f"file:{path}")
 
 
 async def test_what_is_no_credential_file(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_a_secret_in_place_of_its_reference_is_refused_and_not_repeated(field: s
 def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("from file\n")
+    file.chmod(0o600)
     assert read_secret("env:NAME", {"NAME": "from environment"}) == "from environment"
     assert read_secret(f"file:{file}") == "from file"
 
@@ -59,6 +60,7 @@ def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path) -> Non
 def test_a_secret_file_that_holds_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "password"
     file.write_bytes(content)
+    file.chmod(0o600)
     with pytest.raises(ConfigurationError, match="secret file"):
         read_secret(f"file:{file}")
 
