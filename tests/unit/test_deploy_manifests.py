@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,10 @@ def test_the_grace_time_fits_into_the_pods() -> None:
 
 def test_caches_fit_into_the_state_volume() -> None:
     settings = settings_of(MANIFESTS["ConfigMap"]["data"])
-    (volume,) = POD["volumes"]
+    (volume,) = (each for each in POD["volumes"] if "emptyDir" in each)
     room = int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi"))
     assert settings.cache.max_size_gb + settings.git.clone_cache_max_size_gb < 0.9 * room
-    assert AGENT["volumeMounts"] == [{"name": volume["name"], "mountPath": "/var/lib/archon"}]
+    assert {"name": volume["name"], "mountPath": "/var/lib/archon"} in AGENT["volumeMounts"]
     assert "ARCHON_HOME=/var/lib/archon" in DOCKERFILE
 
 
@@ -176,6 +177,17 @@ def test_the_watcher_runs_with_the_settings_it_is_given(tmp_path: Path) -> None:
     for name in ("Service", "NetworkPolicy", "ServiceMonitor"):
         selector = WATCHING[name]["spec"].get("selector") or WATCHING[name]["spec"]["podSelector"]
         assert selector.get("matchLabels", selector) == labels
+
+
+def test_agents_may_fetch_what_the_watcher_publishes() -> None:
+    def table(text: str) -> object:
+        return tomllib.loads(text)["git"]["credentials"]
+
+    (git,) = (each for each in listed(BASE) if each["metadata"]["name"] == "archon-git")
+    assert table(git["data"]["archon.toml"]) == table(WATCHING["ConfigMap"]["data"]["archon.toml"])
+    mounted = {volume["name"]: volume.get("configMap", {}).get("name") for volume in POD["volumes"]}
+    (mount,) = (each for each in AGENT["volumeMounts"] if mounted[each["name"]] == "archon-git")
+    assert AGENT["args"] == ["run", "--config", f"{mount['mountPath']}/archon.toml"]
 
 
 def test_keda_scales_by_the_lag_of_our_group_and_not_beyond_the_partitions() -> None:
