@@ -7,6 +7,7 @@ includes of a repository that may be hostile, and builds what a reader never nee
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from dulwich.refs import DiskRefsContainer, Ref, RefsContainer, SymrefLoop
 
 from core.errors import ConfigurationError, PermanentError
 from core.safety.display import display
+from core.safety.path import expand_user
 
 _KNOWN_EXTENSIONS = frozenset(
     [
@@ -56,7 +58,9 @@ class GitDirectory:
         Raises ConfigurationError if one of those cannot be parsed.
         """
         try:
-            return StackedConfig([self.config, *StackedConfig.default_backends()])
+            # Without a home directory dulwich would read `~/.gitconfig` of the working directory.
+            known = expand_user("~") or "GIT_CONFIG_GLOBAL" in os.environ
+            return StackedConfig([self.config, *(StackedConfig.default_backends() if known else ())])
         except (OSError, ValueError) as error:
             raise ConfigurationError(
                 f"your Git configuration cannot be read: {display(str(error))}",

@@ -23,7 +23,7 @@ from core.repository.patterns import FILE_LIMIT
 from core.repository.reader import FileReader
 from core.repository.tracked import TrackedFile, tracked_files
 from core.repository.tree_walk import Found, TreeWalk, WalkRules
-from core.safety.path import from_bytes, to_bytes
+from core.safety.path import expand_user, from_bytes, to_bytes
 
 _TRUE = frozenset(["true", "yes", "on", "1", "input"])
 
@@ -128,15 +128,16 @@ class WorkTree:
             clock=self._clock,
         )
 
-    def _attributes(self, path: Path) -> tuple[Rule, ...]:
+    def _attributes(self, path: Path | None) -> tuple[Rule, ...]:
         return parse_attributes(_content(path))
 
-    def _user_file(self, section: str, name: str, default: str) -> Path:
+    def _user_file(self, section: str, name: str, default: str) -> Path | None:
+        """A pattern file of the user's; None where it lies in a home directory and there is none."""
         configured = self._git.setting(section, name)
         if configured:
-            return Path(configured).expanduser()
-        home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-        return Path(home).expanduser() / "git" / default
+            return expand_user(configured)
+        home = expand_user(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+        return home / "git" / default if home else None
 
     def read(self, entry: Entry, limit: int) -> bytes | Skip:
         """As `Repository.read`."""
@@ -151,10 +152,10 @@ class WorkTree:
         self._reader.close()
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path | None) -> bytes:
     """A pattern file of the user's or the repository's own; absent and unreadable ones say nothing."""
     try:
-        if not path.is_file():
+        if path is None or not path.is_file():
             return b""
         with path.open("rb") as stream:
             return stream.read(FILE_LIMIT)

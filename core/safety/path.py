@@ -39,6 +39,16 @@ def to_bytes(path: str) -> bytes:
         raise UnsafeInput(f"the path {display(path)} is not text and not bytes") from None
 
 
+def expand_user(path: str | Path) -> Path | None:
+    """`path` with its leading `~` replaced; None where the user has no home directory.
+
+    A container's user often has neither HOME nor a passwd entry; `Path.expanduser` raises there, and
+    `os.path.expanduser` leaves a path below the working directory, which may be a stranger's.
+    """
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - see above
+    return None if expanded.startswith("~") else Path(expanded)
+
+
 def check_relative_path(path: str) -> str:
     """Return `path` if it names something strictly inside whatever root it is put under.
 

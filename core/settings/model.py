@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +58,7 @@ class Settings(Section):
     @property
     def data_dir(self) -> Path:
         """Where logs, indexes and state live."""
-        return self.home / "data" if self.home else platformdirs.user_data_path("archon", appauthor=False)
+        return self.home / "data" if self.home else _of_user(platformdirs.user_data_path)
 
     @property
     def journal_dir(self) -> Path:
@@ -73,7 +73,7 @@ class Settings(Section):
     @property
     def cache_dir(self) -> Path:
         """Where what can be fetched again lives."""
-        return self.home / "cache" if self.home else platformdirs.user_cache_path("archon", appauthor=False)
+        return self.home / "cache" if self.home else _of_user(platformdirs.user_cache_path)
 
     @property
     def content_cache_dir(self) -> Path:
@@ -84,6 +84,16 @@ class Settings(Section):
     def objects_dir(self) -> Path:
         """Where the local object store is."""
         return self.storage.directory or self.data_dir / "objects"
+
+
+def _of_user(directory: Callable[..., Path]) -> Path:
+    """A directory of the user's own. Raises `ConfigurationError` where the user has no home directory."""
+    try:
+        return directory("archon", appauthor=False)
+    except RuntimeError:
+        raise ConfigurationError(
+            "there is no home directory to keep state in", hint="set ARCHON_HOME to a directory"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,10 @@ def _find_config(flags: Mapping[str, Any], environ: Mapping[str, str], explicit:
             )
         return path
     home = flags.get("home") or environ.get("ARCHON_HOME")
-    directory = Path(home) if home else platformdirs.user_config_path("archon", appauthor=False)
+    try:
+        directory = Path(home) if home else _of_user(platformdirs.user_config_path)
+    except ConfigurationError:
+        return None
     path = directory / "archon.toml"
     try:
         return path if path.is_file() else None

@@ -274,7 +274,9 @@ async def test_a_log_that_goes_away_leaves_files_unpublished_and_the_manifest_ho
     summary = await ingest(configured, Target(repository), events=events)
     assert (summary.files_published, summary.files_unpublished) == (0, 7)
     assert summary.refusal == "the disk is full"
-    assert any(isinstance(event, BatchRefused) for event in events)
+    refused = [event for event in events if isinstance(event, BatchRefused)]
+    assert {event.message for event in refused} == {"the disk is full"}
+    assert sum(event.files for event in refused) == 7
     refusing.error = None
     assert (await ingest(configured, Target(repository))).files_published == 7
 
