@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from archon_agent.http.connections import Limits, Runner
 from core.errors import ConfigurationError, UsageError
 
 HOST, PORT = "127.0.0.1", 8000
@@ -78,7 +79,10 @@ class Guard:
         return None
 
     def _knows(self, given: str | None) -> bool:
-        return given is not None and hmac.compare_digest(given.encode(), self._secret.encode())
+        # Bytes that are not UTF-8 come as surrogates. The secret has no question mark.
+        return given is not None and hmac.compare_digest(
+            given.encode(errors="replace"), self._secret.encode()
+        )
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """An aiohttp middleware."""
@@ -134,7 +138,7 @@ def serve(address: Address, *, read_only: bool) -> int:
             return
 
     async def listen() -> None:
-        runner = web.AppRunner(await server._make_app(), access_log=None, shutdown_timeout=CLOSE_S)  # noqa: SLF001
+        runner = Runner(await server._make_app(), Limits(), shutdown_timeout=CLOSE_S)  # noqa: SLF001
         await runner.setup()
         try:
             await web.TCPSite(runner, address.host, address.port).start()

@@ -132,7 +132,7 @@ async def _watch(
             return await service.watcher.once(stop)
         http = loaded.settings.http
         http = http if serves else http.model_copy(update={"address": ""})
-        handlers = watch_handlers(service, requests_at_once=http.requests_at_once)
+        handlers = watch_handlers(service)
         async with serving(handlers, http) as url:
             at = f", serving {url}" if url else ""
             what = "1 repository" if len(watched) == 1 else f"{len(watched):,} repositories"

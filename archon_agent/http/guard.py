@@ -34,8 +34,6 @@ class Guard:
             response = answer({"error": "the body is too large"}, 413)
         except web.HTTPException as error:
             response = answer({"error": error.reason}, error.status)
-        response.headers["Server"] = "archon"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         if response.status == 401 and request.path not in self._signed:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
@@ -43,7 +41,11 @@ class Guard:
     def _check(self, request: web.Request) -> None:
         if request.path not in self._signed:
             self._check_sender(request)
-        if request.method not in ("GET", "HEAD") and request.content_type != "application/json":
+        if request.method in ("GET", "HEAD"):
+            return
+        if _is_of_another_site(request):
+            raise Refused(403, "pages of other sites may not use this server")
+        if request.content_type != "application/json":
             raise Refused(415, "the body must be application/json")
 
     def _check_sender(self, request: web.Request) -> None:
@@ -59,6 +61,17 @@ class Guard:
                 raise Refused(401, "a bearer token is needed")
         elif not self._on_loopback:
             raise Refused(403, "this needs a bearer token, and the server has none: see http.token")
+
+
+def _is_of_another_site(request: web.Request) -> bool:
+    """Whether a browser sent the request for a page that is not this server's own (Fetch Metadata, RFC 6454).
+
+    Programs send neither header.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none").lower() not in ("none", "same-origin"):
+        return True
+    origins = request.headers.getall("Origin", [])
+    return any(origin.partition("://")[2].lower() != request.host.lower() for origin in origins)
 
 
 def _hostname(host: str) -> str:

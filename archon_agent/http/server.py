@@ -9,6 +9,7 @@ from aiohttp import web
 
 from archon_agent import openapi
 from archon_agent.http.answers import Handlers, answer
+from archon_agent.http.connections import Limits, Runner
 from archon_agent.http.guard import Guard, is_loopback
 from core.errors import ConfigurationError
 from core.settings.http import HttpSettings
@@ -19,15 +20,21 @@ GRACE_S = 5.0
 
 
 @asynccontextmanager
-async def serving(handlers: Handlers, settings: HttpSettings) -> AsyncIterator[str | None]:
-    """Serve while inside; gives the URL, or None where no address is set. Raises `ConfigurationError`."""
+async def serving(
+    handlers: Handlers, settings: HttpSettings, limits: Limits | None = None
+) -> AsyncIterator[str | None]:
+    """Serve while inside; gives the URL, or None where no address is set. Raises `ConfigurationError`.
+
+    `limits` default to those of `Limits`, and a connection for each of the requests worked on at once.
+    """
     if not settings.address:
         yield None
         return
     host, port = settings.host_and_port
     token = read_secret(settings.token) if settings.token else None
     app = make_app(handlers, settings, token=token, on_loopback=is_loopback(host))
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=GRACE_S)
+    limits = limits or Limits(connections=Limits().connections + settings.requests_at_once)
+    runner = Runner(app, limits, shutdown_timeout=GRACE_S)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

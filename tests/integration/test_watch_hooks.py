@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from archon_agent.http.server import serving
-from archon_agent.http.watch import HOOK_BYTES, watch_handlers
+from archon_agent.http.watch import HOOK_BYTES, HOOK_DEADLINE_S, HOOKS_READ, watch_handlers
 from archon_agent.openapi import document
 from core.settings.http import HttpSettings
 from core.watching.model import Outcome
@@ -203,6 +203,26 @@ async def test_a_body_has_limits(place: Place) -> None:
         assert answer.status == 413
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert (await place.github(b"payload=%7B%7D", **form))[0] == 415
+
+
+async def test_hooks_with_slow_bodies_delay_no_genuine_one(place: Place) -> None:
+    base = place.client._base_url
+    assert base is not None
+    head = (
+        f"POST {HOOK} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "X-Hub-Signature-256: sha256=0\r\nContent-Length: 1000\r\n\r\n{"
+    )
+    slow = [await asyncio.open_connection(base.host, base.port) for _ in range(HOOKS_READ + 8)]
+    for _, writer in slow:
+        writer.write(head.encode())
+    first_ones = [asyncio.wait_for(reader.readline(), HOOK_DEADLINE_S / 2) for reader, _ in slow[:8]]
+    assert [line.split()[1] for line in await asyncio.gather(*first_ones)] == [b"408"] * 8
+    commit = place.repository.commit({"a.py": b"x = 2\n"})
+    async with asyncio.timeout(HOOK_DEADLINE_S / 2):
+        assert await place.github(place.body(commit)) == (202, {"projects": {"shop": "queued"}})
+        assert (await place.client.get("/health")).status == 200
+    for _, writer in slow:
+        writer.transport.abort()
 
 
 async def test_health_readiness_and_metrics_are_served_beside(place: Place) -> None:

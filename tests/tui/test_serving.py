@@ -128,6 +128,28 @@ async def test_a_stranger_gets_neither_page_nor_session(
     assert served.dashboards == []
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: %b\r\nCookie: archon=\xff\xfe\r\nConnection: close\r\n\r\n",
+        b"GET /?key=%%ff%%ed%%a0%%80 HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: %b\r\nOrigin: \xff\r\nConnection: close\r\n\r\n",
+        b"GET / canary\r\nHost: %b\r\n\r\n",
+    ],
+)
+async def test_odd_bytes_are_refused_in_silence(served: Served, request_: bytes) -> None:
+    authority = served.base.removeprefix("http://")
+    host, _, port = authority.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_ % authority.encode())
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await reader.read()
+    writer.close()
+    assert answer.split()[1] in (b"400", b"403")
+    assert b"aiohttp" not in answer
+    assert b"canary" not in answer
+
+
 @pytest.mark.parametrize("url", ["ftp://host", "host:8000", "https://host/path", "https://"])
 def test_an_address_for_browsers_is_an_origin(url: str) -> None:
     with pytest.raises(UsageError, match="--serve-url"):
