@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Collection
 from typing import Final
 
 from core.cache.base import Cache
+from core.cache.cap import fitting_cap, lowered
 from core.cache.counted import CountedCache
 from core.cache.disk import DiskCache
 from core.events.common import Source
@@ -23,6 +25,8 @@ from core.storage.factory import new_storage
 
 _RUN: Final = secrets.token_hex(2)
 """Tells containers apart that have one host name, where every process is number 1."""
+
+logger = logging.getLogger(__name__)
 
 CACHE_KINDS: Final = ("object", "git")
 
@@ -94,6 +98,9 @@ def open_content_cache(settings: Settings, *, scan: bool = True) -> CountedCache
     """
     if not settings.cache.max_bytes:
         return None
-    cache = CountedCache(DiskCache(settings.content_cache_dir, settings.cache.max_bytes))
+    cap = fitting_cap(settings.content_cache_dir, settings.cache.max_bytes)
+    if cap.why:
+        logger.warning("%s", lowered("content", settings.cache.max_bytes, cap, "cache.max_size_gb"))
+    cache = CountedCache(DiskCache(settings.content_cache_dir, cap.max_bytes))
     cache.open(scan=scan)
     return cache

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
+from core.cache.cap import fitting_cap, lowered
 from core.git.clone_cache import CloneCache
 from core.git.credentials import CredentialResolver
 from core.git.fetcher import GitContentFetcher
@@ -16,10 +18,15 @@ from core.git.transfer import TransferLimits
 from core.retry import RetryPolicy
 from core.settings.git import GitSettings
 
+logger = logging.getLogger(__name__)
+
 
 def new_clone_cache(settings: GitSettings, directory: Path) -> CloneCache:
     """The clone cache in `directory`, not opened yet."""
-    return CloneCache(directory, settings.cache_bytes, max_object_bytes=settings.max_file_bytes)
+    cap = fitting_cap(directory, settings.cache_bytes)
+    if cap.why:
+        logger.warning("%s", lowered("clone", settings.cache_bytes, cap, "git.clone_cache_max_size_gb"))
+    return CloneCache(directory, cap.max_bytes, max_object_bytes=settings.max_file_bytes)
 
 
 async def open_fetcher(settings: GitSettings, directory: Path, *, attempts: int) -> GitContentFetcher:

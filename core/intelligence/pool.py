@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
 from core.intelligence.worker import Analyze, analyze_to_json, prepare, run_group
+from core.machine import processors
 from core.safety.display import display
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class AnalyzerPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`warm` loads all grammars before a process starts, so that no file has to wait for its own."""
-        self._workers = workers or len(os.sched_getaffinity(0))
+        self._workers = workers or processors()
         self._deadline_s = deadline_s
         self._memory_limit = memory_limit
         self._analyze = analyze

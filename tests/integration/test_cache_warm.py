@@ -95,9 +95,10 @@ def test_a_warmed_repository_is_ingested_without_fetching_its_files_again(
 def test_what_waits_is_fetched_and_nothing_is_consumed(
     agent: Agent, server: GitHttpServer, tmp_path: Path
 ) -> None:
-    assert agent.run("ingest", "--git-url", server.url("shop.git")).returncode == 0
+    one = ("--log-partitions", "1")  # so that each ingestion is one event
+    assert agent.run("ingest", "--git-url", server.url("shop.git"), *one).returncode == 0
     local = commit(tmp_path / "local", {"a.py": b"x = 1\n"})
-    assert agent.run("ingest", local).returncode == 0
+    assert agent.run("ingest", local, *one).returncode == 0
     waiting = agent.json("cache", "warm", "--waiting")["waiting"]
     assert (waiting["events"], waiting["files"], waiting["failed"]) == (2, FILES, {}), "inline needs no cache"
     assert agent.json("cache", "warm", "--waiting", "--limit", "1")["waiting"]["events"] == 1
