@@ -8,7 +8,6 @@ from archon_agent.options import JsonFlag, Loaded, with_settings
 from core.settings.model import SECTIONS
 
 app = App(help="Show the settings.", no_args_is_help=True)
-MASK = "***"
 
 
 @app.callback()
@@ -23,7 +22,7 @@ def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
     rows = [
         {
             "setting": item.option.key,
-            "value": MASK if item.option.secret and item.value else item.value,
+            "value": item.option.shown(item.value),
             "source": item.source,
             "environment": item.option.env[0],
             "flag": item.option.flag,
@@ -31,13 +30,7 @@ def show(loaded: Loaded, as_json: JsonFlag = False) -> None:
         for item in loaded.provenance
     ]
     if as_json:
-        console.print_json([{**row, "value": _plain(row["value"])} for row in rows])
+        console.print_json(rows)
         return
-    cells = [(row["setting"], _plain(row["value"]), row["source"], row["environment"]) for row in rows]
+    cells = [(row["setting"], row["value"], row["source"], row["environment"]) for row in rows]
     console.out.print(console.table(("SETTING", "VALUE", "SOURCE", "ENVIRONMENT"), cells))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)

@@ -57,8 +57,11 @@ class GitSettings(Section):
     @field_validator("networks")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            ip_network(text)
+        try:
+            for text in value:
+                ip_network(text)
+        except ValueError:
+            raise ValueError("give networks such as 10.0.0.0/8") from None
         return value
 
     @field_validator("schemes")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.settings.option import Duration, Section, Size, StringList, option
+from core.settings.option import Duration, Section, Size, UrlList, option
 from core.settings.secret import SecretReference, check_reference
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -26,7 +26,7 @@ TokenReference = Annotated[str, AfterValidator(_check_token)]
 class KafkaSettings(Section):
     """How to reach Kafka, and how to behave there. Without `servers` the embedded log is used."""
 
-    servers: StringList = option(
+    servers: UrlList = option(
         "",
         "bootstrap servers of Kafka: HOST:PORT,HOST:PORT",
         env=("KAFKA_BOOTSTRAP_SERVERS",),

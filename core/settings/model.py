@@ -14,6 +14,7 @@ import platformdirs
 from pydantic import Field, ValidationError
 
 from core.errors import ConfigurationError
+from core.safety.redact import redact
 from core.settings.git import GitSettings
 from core.settings.http import HttpSettings
 from core.settings.kafka import KafkaSettings
@@ -229,6 +230,10 @@ def _explain(
     )
     message = first["msg"].removeprefix("Value error, ")
     # An error of a whole section has the section as its input, secrets included.
-    shown = f" (given: {first['input']!r})" if key in known and not known[key].secret else ""
+    shown = ""
+    if key in known and not known[key].secret:
+        given = first["input"]
+        safe = repr(known[key].shown(given)) if isinstance(given, str) else redact(repr(given))
+        shown = f" (given: {safe})"
     name = key if key in known else whole
     return ConfigurationError(f"{where}: {name}: {message}{shown}")

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.settings.option import Duration, Section, option
+from core.settings.url import Url
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -29,10 +30,8 @@ class TelemetrySettings(Section):
     textfile: Path | None = option(
         None, "file that a publisher's metrics are written to, for the node exporter's textfile collector"
     )
-    pushgateway: str | None = option(
-        None, "URL of a Prometheus Pushgateway for a publisher's metrics", secret=True
-    )
-    otlp_endpoint: str | None = option(
+    pushgateway: Url | None = option(None, "URL of a Prometheus Pushgateway for a publisher's metrics")
+    otlp_endpoint: Url | None = option(
         None, "URL of an OTLP/HTTP collector for traces, such as http://collector:4318; needs the extra otel"
     )
 

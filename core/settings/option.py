@@ -12,6 +12,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from core.safety.redact import MASK
+from core.settings.url import Url, UrlMark, shown_text, shown_url
+
 # 1 KB is 1,024 bytes everywhere: the contract's "100 KB" is 102,400 bytes.
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
@@ -47,6 +50,7 @@ def parse_list(value: object) -> object:
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 StringList = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+UrlList = Annotated[tuple[Url, ...], BeforeValidator(parse_list)]
 
 
 class Section(BaseModel):
@@ -92,11 +96,25 @@ class Option:
     annotation: Any
     metavar: str
     """What its flag takes: the choices, or SIZE, DURATION, LIST, PATH, N, NUMBER or TEXT."""
+    is_url: bool
+    """Whether it holds one URL or several."""
 
     @property
     def key(self) -> str:
         """Its dotted name, as in archon.toml."""
         return f"{self.section}.{self.field}" if self.section else self.field
+
+    def shown(self, value: Any) -> Any:
+        """`value` of this setting as every face may show it: text without secrets, the rest as it is."""
+        if self.secret:
+            return MASK if value else value
+        if isinstance(value, tuple | list):
+            return ", ".join(str(self.shown(item)) for item in value)
+        if isinstance(value, dict):
+            return "; ".join(f"{key}={self.shown(item)}" for key, item in value.items())
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return shown_url(str(value)) if self.is_url else shown_text(str(value))
 
 
 def options_of(model: type[BaseModel], section: str | None = None) -> Iterator[Option]:
@@ -125,6 +143,7 @@ def options_of(model: type[BaseModel], section: str | None = None) -> Iterator[O
             default=info.get_default(call_default_factory=True, validated_data={}),
             annotation=info.annotation,
             metavar=_metavar(info),
+            is_url=any(isinstance(mark, UrlMark) for mark in info.metadata) or _has_mark(info.annotation),
         )
 
 
@@ -140,6 +159,14 @@ def _metavar(info: FieldInfo) -> str:
     if choices := [leaf for leaf in leaves if isinstance(leaf, str)]:
         return "|".join(choices)
     return next((word for kind, word in _KINDS.items() if kind in leaves), "TEXT")
+
+
+def _has_mark(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated and any(
+        isinstance(mark, UrlMark) for mark in get_args(annotation)
+    ):
+        return True
+    return any(_has_mark(argument) for argument in get_args(annotation))
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.settings.option import Duration, Section, StringList, option
+from core.settings.option import Duration, Section, StringList, UrlList, option
+from core.settings.url import Url
 
 Provider = Literal["s3", "minio", "gcs", "local", "none"]
 Encryption = Literal["auto", "AES256", "none"]
@@ -30,7 +31,7 @@ class StorageSettings(Section):
         None, "bucket of the objects [default for local: local]", env=("CONTENT_STORAGE_BUCKET",)
     )
     region: str | None = option(None, "the bucket's region", env=("CONTENT_STORAGE_REGION",))
-    endpoint: str | None = option(
+    endpoint: Url | None = option(
         None, "URL of the server; needed for minio", env=("CONTENT_STORAGE_ENDPOINT",)
     )
     directory: Path | None = option(
@@ -53,7 +54,7 @@ class StorageSettings(Section):
         True, "let the agent use its own credentials where a link is missing, expired or refused"
     )
     allow_http: bool = option(False, "allow plain http, for development")
-    link_origins: StringList = option(
+    link_origins: UrlList = option(
         "", "further origins that links may point to, comma-separated; the bucket's own is always allowed"
     )
     link_networks: StringList = option(
