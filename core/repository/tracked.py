@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from dulwich.index import (
@@ -17,8 +18,8 @@ from dulwich.objects import S_ISGITLINK
 
 from core.repository.facts import Entry, Skip, SkipReason
 from core.repository.git_directory import GitDirectory
-from core.repository.git_index import open_index, read_entries
 from core.repository.listing import Lister
+from core.repository.split_index import open_index
 
 _SECOND = 1_000_000_000
 _LOW_32 = 0xFFFFFFFF
@@ -84,15 +85,15 @@ class TrackedFile:
 def tracked_files(git: GitDirectory, prefix: bytes = b"") -> Iterator[TrackedFile]:
     """The index's files below `prefix`, in path order, each once, streaming.
 
-    Raises PermanentError if the index is corrupt or of an unsupported kind.
+    Raises PermanentError if the index is corrupt or of an unknown kind.
     """
-    stream = open_index(git.index(), git.object_format)
-    if stream is None:
+    index = open_index(git.index(), git.object_format)
+    if index is None:
         return
-    with stream:
-        written = os.fstat(stream.fileno()).st_mtime_ns
+    with closing(index):
+        written = index.written_ns
         previous = None
-        for indexed in read_entries(stream, git.object_format):
+        for indexed in index.entries():
             if indexed.name == previous or not indexed.name.startswith(prefix):
                 continue  # another stage of a conflict, or elsewhere
             previous = indexed.name

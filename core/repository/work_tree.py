@@ -14,13 +14,13 @@ from core.repository.attributes import Rule, parse_attributes
 from core.repository.dirty import WorkTreeComparison
 from core.repository.facts import Entry, GitState, Skip
 from core.repository.git_directory import GitDirectory
-from core.repository.git_index import count_entries
 from core.repository.git_state import git_state
 from core.repository.git_tree import Objects, TreeListing
 from core.repository.ignore import IgnoreRules
 from core.repository.listing import Clock, Lister
 from core.repository.patterns import FILE_LIMIT
 from core.repository.reader import FileReader
+from core.repository.split_index import count_all_entries
 from core.repository.tracked import TrackedFile, tracked_files
 from core.repository.tree_walk import Found, TreeWalk, WalkRules
 from core.safety.path import expand_user, from_bytes, to_bytes
@@ -65,7 +65,7 @@ class WorkTree:
 
     def count_files(self) -> int:
         """As `Countable.count_files`, of the whole work tree."""
-        return count_entries(self._git.index())
+        return count_all_entries(self._git.index(), self._git.object_format)
 
     def has_tracked_files(self) -> bool:
         """Whether the index tracks anything here."""

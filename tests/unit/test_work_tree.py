@@ -257,18 +257,6 @@ def test_an_index_without_checksum_is_read(repository: WorkingRepository) -> Non
     assert paths(listing(repository.path)) == ["a.py"]
 
 
-def test_a_split_index_is_refused_with_its_remedy(repository: WorkingRepository) -> None:
-    repository.commit(a_py=b"")
-    repository.git("update-index", "--split-index")
-    repository.write("b.py")
-    repository.git("add", "b.py")
-    with pytest.raises(PermanentError, match="split index") as caught:
-        listing(repository.path)
-    assert "--no-split-index" in (caught.value.hint or "")
-    repository.git("update-index", "--no-split-index")
-    assert paths(listing(repository.path)) == ["a.py", "b.py"]
-
-
 @pytest.mark.parametrize("position", [0, 9, INDEX_SIZE_AT_ENTRY, -1])
 def test_a_damaged_index_is_one_clear_error(repository: WorkingRepository, position: int) -> None:
     repository.commit(a_py=b"", b_py=b"")
