@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from core.errors import InvalidEvent, UsageError
 from core.events.codec import decode_request
@@ -12,6 +12,7 @@ from core.events.topics import dead_letter_topic
 from core.log.base import EventLog
 from core.storage.base import ContentStorageClient
 from core.storage.garbage import GarbageReport, GarbageRules, collect
+from core.storage.keys import keys_in
 
 
 @dataclass(slots=True)
@@ -23,7 +24,10 @@ class References:
 
 
 async def references(log: EventLog, topics: Sequence[str], bucket: str) -> References:
-    """Every reference to `bucket` in request topics and their dead letters; poison names none."""
+    """Every reference to `bucket` in request topics and their dead letters.
+
+    Whatever looks like an object key in an event that cannot be read counts: what is not understood is kept.
+    """
     found = References()
     known = set(await log.topics())
     for topic in (*topics, *map(dead_letter_topic, topics)):
@@ -33,6 +37,9 @@ async def references(log: EventLog, topics: Sequence[str], bucket: str) -> Refer
             try:
                 request = decode_request(message.value)
             except InvalidEvent:
+                # Poison, or an event of a newer schema that may be redriven after an upgrade.
+                written = datetime.fromtimestamp(max(0, message.timestamp_ms) / 1000, UTC)
+                found.keys += [(key, written) for key in keys_in(message.value or b"")]
                 continue
             found.events += 1
             if request.object_storage and request.object_storage.bucket == bucket:

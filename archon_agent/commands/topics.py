@@ -46,11 +46,12 @@ async def _setup(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
     if not settings.kafka.servers:
         raise ConfigurationError("the embedded log makes its topics itself", hint="see --kafka-servers")
     from core.log.kafka import KafkaLog
-    from core.log.kafka.setup import drift, specs
+    from core.log.kafka.setup import drift, specs, too_few
 
     wanted = specs(settings.kafka, settings.log.topics)
     async with KafkaLog(settings.kafka) as log:
         existing = await log.admin.topics()
+        counts = {topic: len(partitions) for topic, partitions in existing.items()}
         missing = [spec for spec in wanted if spec.name not in existing]
         if missing and not dry_run:
             await log.admin.create(missing, settings.kafka.replication)
@@ -60,7 +61,7 @@ async def _setup(loaded: Loaded, dry_run: bool) -> dict[str, Any]:
         "existing": [spec.name for spec in wanted if spec.name in existing],
         "drift": [
             {"topic": each.topic, "key": each.key, "wanted": each.wanted, "found": each.found}
-            for each in drift(wanted, found)
+            for each in [*too_few(wanted, counts), *drift(wanted, found)]
         ],
         "dry_run": dry_run,
     }

@@ -127,9 +127,21 @@ class ObjectStorageFetcher:
     async def _fetch(self, request: IndexRequest, file: RequestedFile) -> Fetched | ArchonError:
         assert file.checksum is not None  # noqa: S101 - `refuses` was asked
         assert file.size_bytes is not None  # noqa: S101
-        key = (file.checksum, file.size_bytes)
+        led = False
+
+        async def obtain() -> Fetched:
+            nonlocal led
+            led = True
+            return await self._obtain(request, file)
+
         try:
-            return await self._flights.run(key, partial(self._obtain, request, file))
+            return await self._flights.run((file.checksum, file.size_bytes), obtain)
+        except ArchonError as error:
+            if led:
+                return error
+        # The content was asked for by another event's link or key; this event's own may still work.
+        try:
+            return await self._obtain(request, file)
         except ArchonError as error:
             return error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,13 +21,25 @@ def _check_token(value: str) -> str:
     return value if value.startswith("command:") else check_reference(value)
 
 
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
+
+
+def check_servers(servers: tuple[str, ...]) -> tuple[str, ...]:
+    """`servers` if each is HOST, HOST:PORT or [IPv6]:PORT. Raises `ValueError` for the first that is not."""
+    for server in servers:
+        match = _SERVER.fullmatch(server)
+        if not match or not 0 < int(match[1] or 9092) < 65536:
+            raise ValueError(f"{server!r} is not HOST:PORT")
+    return servers
+
+
 TokenReference = Annotated[str, AfterValidator(_check_token)]
 
 
 class KafkaSettings(Section):
     """How to reach Kafka, and how to behave there. Without `servers` the embedded log is used."""
 
-    servers: UrlList = option(
+    servers: Annotated[UrlList, AfterValidator(check_servers)] = option(
         "",
         "bootstrap servers of Kafka: HOST:PORT,HOST:PORT",
         env=("KAFKA_BOOTSTRAP_SERVERS",),

@@ -185,8 +185,11 @@ class S3StorageClient:
         headers = await connection.signer.headers("HEAD", url, {})
         try:
             async with requesting(connection.http, "HEAD", url, headers=headers) as response:
-                modified = parsedate_to_datetime(response.headers["Last-Modified"])
-                return StoredObject(key, int(response.headers["Content-Length"]), modified)
+                told = response.headers
+                if "Last-Modified" not in told or "Content-Length" not in told:
+                    return None  # a server that says so little of an object proves nothing about it
+                modified = parsedate_to_datetime(told["Last-Modified"])
+                return StoredObject(key, int(told["Content-Length"]), modified)
         except Refused as refused:
             if refused.status == 404:
                 return None

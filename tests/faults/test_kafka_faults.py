@@ -303,6 +303,7 @@ async def test_a_dead_letter_topic_we_may_not_write_stops_committing(
 async def restricted_scene(kafka_groups: Broker, apache_kafka: ApacheKafka, home: Path) -> Scene:
     """A scene whose agents come as the user whose rights a test may take."""
     (home / "password").write_text(RESTRICTED_PASSWORD)
+    (home / "password").chmod(0o600)
     return await scene_on(
         kafka_groups.servers,
         home,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,7 @@ async def test_a_topic_we_may_not_write_refuses_and_the_next_one_does_not(
 ) -> None:
     forbidden, allowed = await create(log), await create(log)
     (tmp_path / "password").write_text(RESTRICTED_PASSWORD)
+    (tmp_path / "password").chmod(0o600)
     settings = kafka.settings(
         servers=apache_kafka.servers("SASL"),
         security_protocol="SASL_PLAINTEXT",
@@ -240,3 +242,19 @@ async def test_a_topic_of_many_pages_is_browsed_whole_from_either_end(log: Kafka
     assert await keys(log, topic) == list(range(1_050))
     backwards = [int(message.key or b"") async for message in log.browse(topic, newest_first=True)]
     assert backwards == list(range(1_049, -1, -1))
+
+
+async def test_browsing_holds_few_bytes_however_large_the_messages_are(log: KafkaLog) -> None:
+    topic = await create(log)
+    for number in range(90):
+        await log.publish(topic, [OutgoingMessage(str(number).encode(), os.urandom(900_000))])
+    tracemalloc.start()
+    try:
+        forwards = [int(message.key or b"") async for message in log.browse(topic)]
+        backwards = [int(message.key or b"") async for message in log.browse(topic, newest_first=True)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert forwards == list(range(90))
+    assert backwards == list(reversed(forwards))
+    assert peak < 40 << 20  # of 81 MB: a page of each, and what the client has fetched ahead

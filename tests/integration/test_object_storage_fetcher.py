@@ -335,6 +335,15 @@ async def test_an_expired_link_is_permanent_without_own_credentials(bench: Bench
     assert "Signature" not in str(caught.value)
 
 
+async def test_one_event_s_expired_link_does_not_fail_another_s_good_one(bench: Bench) -> None:
+    content = b"late for one of them"
+    late, good = await expired(bench, content), await bench.file(content)
+    first, second = await fetch(bench.fetcher(), late, good)
+    assert isinstance(first, AccessDenied)
+    assert isinstance(second, Fetched)
+    assert second.content == content
+
+
 async def test_an_expired_link_is_not_the_end_with_own_credentials(bench: Bench) -> None:
     file = await expired(bench, b"late")
     fetcher = bench.fetcher(stores=[bench.storage])

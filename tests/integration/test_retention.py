@@ -20,6 +20,7 @@ from core.retention import collect_garbage, references
 from core.settings import Settings, load
 from core.storage.garbage import GarbageRules
 from core.storage.local import LocalStorageClient
+from tests.faults.order_world import request_event
 from tests.repositories import commit
 
 DAY = timedelta(days=1)
@@ -82,3 +83,23 @@ async def test_a_log_without_events_decides_nothing(settings: Settings, storage:
     async with open_log(settings) as log:
         with pytest.raises(UsageError, match="holds no event"):
             await collect_garbage(log, [REQUESTED_V2], storage, rules(datetime.now(UTC)), remove=True)
+
+
+async def test_an_object_that_only_an_event_of_a_newer_schema_names_stays(
+    settings: Settings, storage: LocalStorageClient, tmp_path: Path
+) -> None:
+    key = await published(settings, commit(tmp_path / "shop", {"big.dat": os.urandom(200_000)}))
+    path = storage.local_path(key)
+    assert path
+    os.utime(path, (time.time() - 9 * 86_400,) * 2)
+    async with open_log(settings) as log:
+        (message,) = [message async for message in log.browse(REQUESTED_V2)]
+        newer = (message.value or b"").replace(b'"schema_version":"2.0.0"', b'"schema_version":"3.0.0"')
+        assert newer != message.value
+        letters = dead_letter_topic(REQUESTED_V2)
+        await log.publish(letters, [OutgoingMessage(None, newer)])
+        await log.publish(REQUESTED_V2, [OutgoingMessage(None, request_event("other", "a.py", "x = 1\n"))])
+        await log.delete_before(message.where, message.offset + 1)
+        report = await collect_garbage(log, [REQUESTED_V2], storage, rules(datetime.now(UTC)), remove=True)
+    assert report.removed == 0
+    assert path.exists()

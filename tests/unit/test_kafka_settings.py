@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from core.errors import ConfigurationError
 from core.events.topics import AGENT_STATUS, COMPLETED, FILE_INTELLIGENCE, REQUESTED_V2
 from core.log.kafka.security import TokenSource, security_options, tls_context
-from core.log.kafka.setup import drift, spec_of, specs
+from core.log.kafka.setup import drift, spec_of, specs, too_few
 from core.settings import load
 from core.settings.kafka import KafkaSettings
 from core.settings.secret import read_secret
@@ -39,6 +39,28 @@ def test_either_variable_names_the_servers(name: str) -> None:
 def test_what_cannot_work_is_refused_when_settings_are_read(given: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         KafkaSettings.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    "servers", ["a:b:c", "kafka:http", "kafka:0", "kafka:70000", "plaintext://k:9092", "::1:9092"]
+)
+def test_servers_that_name_no_address_are_refused(servers: str) -> None:
+    with pytest.raises(ConfigurationError, match="is not HOST:PORT"):
+        load({"kafka.servers": servers}, environ={"ARCHON_HOME": "/nonexistent"})
+
+
+@pytest.mark.parametrize(
+    "servers", ["kafka", "kafka-0.kafka.svc:9092,kafka_1:9093", "[::1]:9092", "10.0.0.1:1"]
+)
+def test_servers_that_name_addresses_are_taken(servers: str) -> None:
+    loaded = load({"kafka.servers": servers}, environ={"ARCHON_HOME": "/nonexistent"})
+    assert loaded.settings.kafka.servers == tuple(servers.split(","))
+
+
+def test_topics_with_fewer_partitions_than_wanted_are_told() -> None:
+    wanted = [spec_of("more", 12), spec_of("fewer", 12), spec_of("missing", 12)]
+    (told,) = too_few(wanted, {"more": 24, "fewer": 6})
+    assert (told.topic, told.key, told.wanted, told.found) == ("fewer", "partitions", "12", "6")
 
 
 @pytest.mark.parametrize("field", ["sasl_password", "tls_key_password", "oauth_token"])

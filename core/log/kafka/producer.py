@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 # What a record batch adds around one message: 61 bytes of batch header, up to 36 of record framing, and
 # up to 10 for each of a few headers.
+LIMIT_AGE_S = 30.0
+"""Seconds after which a topic is asked for its limit again."""
+
 RESERVE = 256
 _RETIRE_PATIENCE_S = 2.0
 
@@ -66,16 +69,18 @@ class Producer:
         self._ask_limit = ask_limit
         self._batch_bytes = batch_bytes
         self._delivery_timeout_s = delivery_timeout_s
-        self._limits: dict[str, int] = {}
+        self._limits: dict[str, tuple[int, float]] = {}
         self._current: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
 
     async def limit(self, topic: str) -> int:
         """The most bytes of key, value and headers that `topic` accepts, whatever they compress to."""
-        if topic not in self._limits:
-            self._limits[topic] = await self._ask_limit(topic) - RESERVE
-        return self._limits[topic]
+        now = asyncio.get_running_loop().time()
+        known = self._limits.get(topic)
+        if known is None or now - known[1] > LIMIT_AGE_S:  # somebody may have repaired the topic
+            known = self._limits[topic] = (await self._ask_limit(topic) - RESERVE, now)
+        return known[0]
 
     async def send(self, topic: str, messages: Sequence[OutgoingMessage]) -> list[Outcome]:
         """One outcome per message, in order.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -19,6 +19,9 @@ from core.log.kafka.errors import translate
 
 Answer = TypeVar("Answer")
 _PAGE = 200
+_STEP = 20
+_PAGE_BYTES = 4 * 1024 * 1024
+"""Of a page of one partition; a single larger message makes a page of its own."""
 _FETCH_BYTES = 6 * 1024 * 1024
 # A broker holds a fetch that finds nothing for so long, and whoever asks next waits for it.
 _FETCH_WAIT_MS = 50
@@ -107,19 +110,26 @@ class Reader:
             begin = page[-1].offset + 1 if page else end
 
     async def _backwards(self, where: TopicPartition, begin: int, end: int) -> AsyncIterator[LogMessage]:
+        window = _PAGE
         while begin < end:
-            start = max(begin, end - _PAGE)
-            for message in reversed(await self._page(where, start, end)):
+            start = max(begin, end - window)
+            page = await self._page(where, start, end)
+            if page and _size(page) >= _PAGE_BYTES and page[-1].offset + 1 < end and end - start > 1:
+                window = max(1, window // 2)  # the page ended before the window did
+                continue
+            for message in reversed(page):
                 yield message
             end = start
 
     async def _page(self, where: TopicPartition, begin: int, end: int) -> list[LogMessage]:
         async def ask(client: AIOKafkaConsumer) -> list[LogMessage]:
             page: list[LogMessage] = []
+            held = 0
             async with aclosing(_span(client, where, begin, end)) as messages:
                 async for message in messages:
                     page.append(message)
-                    if len(page) == _PAGE:
+                    held += len(message.value or b"")
+                    if len(page) == _PAGE or held >= _PAGE_BYTES:
                         break
             return page
 
@@ -162,7 +172,8 @@ async def _span(
     client.seek(native, begin)
     try:
         while await client.position(native) < end:
-            fetched = await client.getmany(native, timeout_ms=_FETCH_WAIT_MS)
+            # Few at a time: compressed messages are small until they are unpacked.
+            fetched = await client.getmany(native, timeout_ms=_FETCH_WAIT_MS, max_records=_STEP)
             for record in fetched.get(native, ()):
                 if record.offset >= end:
                     return
@@ -187,3 +198,7 @@ async def _merged(
         _order, number, message, stream = heapq.heappop(heap)
         yield message
         await push(number, stream)
+
+
+def _size(page: Sequence[LogMessage]) -> int:
+    return sum(len(message.value or b"") for message in page)

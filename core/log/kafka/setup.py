@@ -73,6 +73,15 @@ def specs(settings: KafkaSettings, request_topics: Sequence[str]) -> list[TopicS
     return [spec_of(name, settings.partitions) for name in names]
 
 
+def too_few(wanted: Sequence[TopicSpec], found: Mapping[str, int]) -> list[Drift]:
+    """Topics that have fewer partitions than `wanted`; more than that do no harm."""
+    return [
+        Drift(spec.name, "partitions", str(spec.partitions), str(found[spec.name]))
+        for spec in wanted
+        if spec.name in found and found[spec.name] < spec.partitions
+    ]
+
+
 def drift(wanted: Sequence[TopicSpec], found: Mapping[str, Mapping[str, str]]) -> list[Drift]:
     """Where the topics in `found` (configuration by topic) differ from `wanted`."""
     return [
