@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from itertools import takewhile
 from typing import NoReturn
 
 import typer
@@ -41,7 +42,7 @@ def finish(app: typer.Typer) -> NoReturn:
 
 def explain(error: Exception) -> int:
     """One line on stderr for what ended a command, the traceback only with --debug; the exit code."""
-    if "--debug" in sys.argv:
+    if "--debug" in takewhile(lambda argument: argument != "--", sys.argv[1:]):
         traceback.print_exception(error)
     if isinstance(error, ArchonError):
         return _tell(str(error), error.hint, code_of(error))

@@ -29,7 +29,7 @@ class Command(TyperCommand):
     """A command whose help is grouped in panels, with examples at the end."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _with_help_all(self, super().get_params(ctx))
+        return _with_common_flags(self, super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _write_help(self, ctx, formatter)
@@ -47,7 +47,7 @@ class Group(TyperGroup):
     command_class = Command
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return _with_help_all(self, super().get_params(ctx))
+        return _with_common_flags(self, super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _write_help(self, ctx, formatter)
@@ -82,13 +82,14 @@ class App(typer.Typer):
         return super().command(name, **{"cls": Command, "epilog": "\n".join(examples) or None, **settings})
 
 
-def _with_help_all(command: Any, params: list[Any]) -> list[Any]:
-    """The parameters of `command` and, beside `--help`, its `--help-all`."""
-    if command.add_help_option and not any(_ALL in param.opts for param in params):
-        if not hasattr(command, "_help_all"):
-            command._help_all = _help_all_option()  # noqa: SLF001 - cached, as typer does with --help
-        params = [*params, command._help_all]  # noqa: SLF001
-    return params
+def _with_common_flags(command: Any, params: list[Any]) -> list[Any]:
+    """The parameters of `command`, its `--help-all`, and `--debug`, which may stand after any command."""
+    if not command.add_help_option or any(_ALL in param.opts for param in params):
+        return params
+    if not hasattr(command, "_common"):  # cached, as typer does with --help
+        command._common = [_help_all_option(), _debug_option()]  # noqa: SLF001
+    known = {opt for param in params for opt in param.opts}
+    return [*params, *(flag for flag in command._common if known.isdisjoint(flag.opts))]  # noqa: SLF001
 
 
 def _help_all_option() -> Any:
@@ -98,21 +99,33 @@ def _help_all_option() -> Any:
             typer.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()
 
-    return _option_of(show)
-
-
-def _option_of(callback: Callable[..., None]) -> Any:
-    """An eager flag `--help-all` that calls `callback` and passes nothing to the command."""
-
     def command(
         help_all: bool = typer.Option(False, _ALL, help="show every setting, then exit", is_eager=True),
     ) -> None: ...
 
+    option = _option_of(command)
+    option.callback = show
+    return option
+
+
+def _debug_option() -> Any:
+    """A flag that `archon_agent.ending` reads from the command line."""
+
+    def command(
+        debug: bool = typer.Option(False, "--debug", help="show tracebacks", hidden=True),
+    ) -> None: ...
+
+    return _option_of(command)
+
+
+def _option_of(command: Callable[..., None]) -> Any:
+    """The one option of `command`; it passes nothing to the command that it is added to."""
     probe = typer.Typer(add_completion=False)
     probe.command()(command)
-    option: Any = next(param for param in typer.main.get_command(probe).params if _ALL in param.opts)
+    option: Any = next(
+        param for param in typer.main.get_command(probe).params if param.param_type_name == "option"
+    )
     option.expose_value = False
-    option.callback = callback
     return option
 
 

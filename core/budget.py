@@ -1,4 +1,4 @@
-"""A bound on bytes held at once, shared by whoever holds them."""
+"""A bound on what is held at once, in bytes or files, shared by whoever holds it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 
-class ByteBudget:
-    """At most `limit` bytes at once; whoever asks for more than all of it waits to have it alone."""
+class Budget:
+    """At most `limit` units at once; whoever asks for more than all of it waits to have it alone."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -17,12 +17,12 @@ class ByteBudget:
 
     @property
     def held(self) -> int:
-        """Bytes held now."""
+        """Units held now."""
         return self._held
 
     @asynccontextmanager
     async def holding(self, size: int) -> AsyncGenerator[None, None]:
-        """Wait until `size` bytes are free, and hold them for the block."""
+        """Wait until `size` units are free, and hold them for the block."""
         amount = min(size, self._limit)
         async with self._changed:
             await self._changed.wait_for(lambda: self._held + amount <= self._limit)

@@ -61,7 +61,6 @@ class DeadLetters:
         error: BaseException,
         *,
         stage: str,
-        attempts: int = 1,
         value: bytes | None = None,
     ) -> None:
         """Write `message`, or `value` in its place, to its dead-letter topic with the reason in headers.
@@ -77,7 +76,7 @@ class DeadLetters:
             reason=error.reason if isinstance(error, ArchonError) else "unexpected",
             exception_class=type(error).__name__,
             message=" ".join(redact(str(error)).split())[:MESSAGE_LIMIT],
-            attempts=attempts,
+            attempts=error.attempts if isinstance(error, ArchonError) else 1,
             group=self.group,
             log_clock=message.log_clock,
         )

@@ -14,9 +14,13 @@ from typing import ClassVar
 
 
 class ArchonError(Exception):
-    """Anything archon raises on purpose; its message is one line fit for a person."""
+    """Anything archon raises on purpose; its message is one line fit for a person.
+
+    `attempts` says how often was tried what failed.
+    """
 
     reason: ClassVar[str] = "error"
+    attempts: int = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -56,14 +56,16 @@ class RequestProcessor:
         wait: Backoff = backoff,
         attempts: int | None = None,
         held_bytes: int = 64 << 20,
+        held_files: int = 512,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`attempts` bounds how often durable steps are tried; None is for ever, as a service must.
 
-        `held_bytes` bounds the contents held at once, of all messages together.
+        `held_bytes` bounds the contents held at once, `held_files` the files at work at once, of all messages
+        together.
         """
         self._log = log
-        self._records = RecordMaker(resolver, analyzer, held_bytes=held_bytes)
+        self._records = RecordMaker(resolver, analyzer, held_bytes=held_bytes, held_files=held_files)
         self._sinks = sinks
         self._dead_letters = dead_letters
         self._source = source

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from core.budget import ByteBudget
+from core.budget import Budget
 from core.errors import AnalysisFailed, ArchonError, Unexpected
 from core.events.intelligence import FileIdentity
 from core.events.record import Analysis, FileRecord
@@ -36,13 +36,20 @@ class Analyzer(Protocol):
 
 
 class RecordMaker:
-    """Resolves and analyses files. `held_bytes` bounds the contents held at once by all requests."""
+    """Resolves and analyses files.
 
-    def __init__(self, resolver: Resolver, analyzer: Analyzer, *, held_bytes: int = 64 << 20) -> None:
+    `held_bytes` bounds the contents held at once by all requests, `held_files` the files at work at once.
+    """
+
+    def __init__(
+        self, resolver: Resolver, analyzer: Analyzer, *, held_bytes: int = 64 << 20, held_files: int = 512
+    ) -> None:
         self._resolver = resolver
         self._analyzer = analyzer
         self._held_bytes = held_bytes
-        self._budget = ByteBudget(held_bytes)
+        self._held_files = held_files
+        self._budget = Budget(held_bytes)
+        self._files = Budget(held_files)
 
     async def make(
         self, request: IndexRequest, wanted: Sequence[tuple[int, RequestedFile]], outcome: BatchOutcome
@@ -53,7 +60,7 @@ class RecordMaker:
         """
         records: dict[int, FileRecord] = {}
         failures: dict[int, ArchonError] = {}
-        for group in _groups(wanted, self._held_bytes // 4, _held):
+        for group in _groups(wanted, self._held_bytes // 4, _held, most=self._held_files):
             for index, answer in await self._try_group(request, group, outcome):
                 if isinstance(answer, ArchonError):
                     failures[index] = answer
@@ -81,7 +88,8 @@ class RecordMaker:
         What the fetchers did not keep is loaded in parts when it is its turn.
         """
         untold = any(file.size_bytes is None for _, file in group)
-        async with self._budget.holding(sum(map(_held, group)) + (HELD_UNTOLD if untold else 0)):
+        size = sum(map(_held, group)) + (HELD_UNTOLD if untold else 0)
+        async with self._files.holding(len(group)), self._budget.holding(size):
             found = await self._resolver.resolve(request, [file for _, file in group])
             answers: list[Answer] = []
             resolved: list[tuple[int, Resolved]] = []
@@ -93,8 +101,9 @@ class RecordMaker:
             answers += await self._analyze(request, [got for got in resolved if not got[1].let_go], outcome)
         later = [got for got in resolved if got[1].let_go]
         del found, resolved
-        for part in _groups(later, HELD_UNTOLD, lambda item: item[1].size):
-            async with self._budget.holding(sum(got.size for _, got in part)):
+        for part in _groups(later, HELD_UNTOLD, lambda item: item[1].size, most=self._held_files):
+            size = sum(got.size for _, got in part)
+            async with self._files.holding(len(part)), self._budget.holding(size):
                 answers += await self._make_later(request, part, outcome)
         return answers
 
@@ -134,13 +143,15 @@ def _held(item: tuple[int, RequestedFile]) -> int:
     return size if size <= HELD_LIMIT else HEAD_BYTES
 
 
-def _groups(items: Sequence[Item], limit: int, size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """The items in order, in groups of at most `limit` bytes held, or of one item."""
+def _groups(
+    items: Sequence[Item], limit: int, size_of: Callable[[Item], int], *, most: int
+) -> Iterator[list[Item]]:
+    """The items in order, in groups of at most `most` items and `limit` bytes held, or of one item."""
     group: list[Item] = []
     held = 0
     for item in items:
         size = size_of(item)
-        if group and held + size > limit:
+        if group and (held + size > limit or len(group) == most):
             yield group
             group, held = [], 0
         group.append(item)

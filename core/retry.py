@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from core.errors import DeadlineExceeded, RetryableError
+from core.errors import ArchonError, DeadlineExceeded, RetryableError
 
 Result = TypeVar("Result")
 
@@ -32,25 +32,33 @@ class RetryPolicy:
         """The answer of `operation(attempt)`, called again after a `RetryableError`; attempts count from 1.
 
         Raises the last error when attempts are used up or the next wait would pass the deadline, any
-        other error at once, and `DeadlineExceeded`, naming `what`, when time runs out midway.
+        other error at once, and `DeadlineExceeded`, naming `what`, when time runs out midway. Errors say
+        how many attempts there were.
         """
         started = asyncio.get_running_loop().time()
+        attempt = 1
         try:
             async with asyncio.timeout(self.deadline_s) as limit:
-                for attempt in range(1, self.attempts):
+                while True:
                     try:
                         return await operation(attempt)
                     except RetryableError as error:
                         wait = max(self.wait(attempt), error.retry_after or 0.0)
                         spent = asyncio.get_running_loop().time() - started
-                        if self.deadline_s is not None and spent + wait >= self.deadline_s:
+                        is_late = self.deadline_s is not None and spent + wait >= self.deadline_s
+                        if is_late or attempt == self.attempts:
                             raise
                     await self.sleep(wait)
-                return await operation(self.attempts)
+                    attempt += 1
+        except ArchonError as error:
+            error.attempts = attempt
+            raise
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise DeadlineExceeded(f"{what} took longer than {self.deadline_s:g} s") from None
+            late = DeadlineExceeded(f"{what} took longer than {self.deadline_s:g} s")
+            late.attempts = attempt
+            raise late from None
 
     def wait(self, attempt: int) -> float:
         """Seconds to wait after the failed attempt number `attempt`."""

@@ -124,6 +124,7 @@ async def consuming(
             listener=listener,
             attempts=None if service else agent.attempts,
             held_bytes=agent.bytes_in_flight,
+            held_files=agent.files_in_flight,
         )
         consumer = Consumer(
             log,

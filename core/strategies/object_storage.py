@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO, Final
 
-from core.budget import ByteBudget
+from core.budget import Budget
 from core.cache.flight import SingleFlight
 from core.errors import ContentChanged, ContentMissing
 from core.events.common import ContentStrategy
@@ -60,7 +60,7 @@ class ObjectStorageStrategy:
         self._tell = listener
         self._clock = clock
         self._now = now
-        self._budget = ByteBudget(_HELD_AT_ONCE)
+        self._budget = Budget(_HELD_AT_ONCE)
         self._flights = SingleFlight[str, PresignedUrl | None]()
         self.uploads = 0
 

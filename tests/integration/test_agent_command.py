@@ -257,7 +257,16 @@ def test_an_unexpected_error_shows_no_traceback_without_debug(agent: Agent, repo
     other.commit()
     other.close()
     assert_one_line(agent.run("results"), 3, "not the results index")
-    assert "Traceback" in agent.run("--debug", "results").stderr
+    for arguments in (("--debug", "results"), ("results", "--debug"), ("results", "--json", "--debug")):
+        assert "Traceback" in agent.run(*arguments).stderr
+    assert_one_line(agent.run("search", "--", "--debug"), 3, "not the results index")
+
+
+def test_debug_may_follow_every_command(agent: Agent) -> None:
+    assert agent.run("config", "show", "--debug").returncode == 0
+    assert agent.run("dlq", "list", "--debug").returncode == 0
+    assert "--debug" not in agent.run("dlq", "list", "--help").stdout
+    assert "--debug" in agent.run("--help").stdout
 
 
 def test_sigterm_drains_and_ends_well(agent: Agent, repository: Path) -> None:

@@ -59,7 +59,9 @@ async def letters(dead: DeadLetters, topic: str, reason: str | None = None) -> l
 async def test_a_letter_keeps_the_original_and_says_why(log: EventLog, topic: str) -> None:
     dead = DeadLetters(log, "g", [topic])
     message = await published(log, topic)
-    await dead.put(message, ContentMissing("gone\nsince Monday"), stage="resolve", attempts=3)
+    error = ContentMissing("gone\nsince Monday")
+    error.attempts = 3
+    await dead.put(message, error, stage="resolve")
     (letter,) = await letters(dead, topic)
     assert (letter.message.key, letter.message.value) == (KEY, VALUE)
     assert letter.message.headers[: len(HEADERS)] == HEADERS

@@ -257,9 +257,10 @@ async def test_a_wait_past_the_deadline_is_not_begun(bench: Bench) -> None:
 async def test_three_attempts_are_all(bench: Bench) -> None:
     file = await bench.file(b"content")
     bench.proxy.script.extend([Status(500)] * 9)
-    with pytest.raises(BackendUnavailable, match="500"):
+    with pytest.raises(BackendUnavailable, match="500") as caught:
         await fetch_one(bench.fetcher(), file)
     assert len(bench.proxy.requests) == 3
+    assert caught.value.attempts == 3, "what a dead letter says"
 
 
 @pytest.mark.parametrize("fault", [Drip(0.05), Hang()])

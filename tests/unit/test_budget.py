@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.budget import ByteBudget
+from core.budget import Budget
 
 
 async def settle() -> None:
@@ -15,7 +15,7 @@ async def settle() -> None:
 
 
 async def test_holders_never_exceed_the_limit_and_all_finish() -> None:
-    budget = ByteBudget(100)
+    budget = Budget(100)
     peak = 0
 
     async def hold(size: int) -> None:
@@ -30,7 +30,7 @@ async def test_holders_never_exceed_the_limit_and_all_finish() -> None:
 
 
 async def test_more_than_everything_waits_to_be_alone() -> None:
-    budget = ByteBudget(10)
+    budget = Budget(10)
     release = asyncio.Event()
     alone = asyncio.Event()
 
@@ -51,7 +51,7 @@ async def test_more_than_everything_waits_to_be_alone() -> None:
 
 
 async def test_a_cancelled_waiter_and_a_failed_holder_give_everything_back() -> None:
-    budget = ByteBudget(10)
+    budget = Budget(10)
 
     async def fail() -> None:
         async with budget.holding(10):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.errors import BackendUnavailable, ContentMissing, DeadlineExceeded, RetryableError
+from core.errors import ArchonError, BackendUnavailable, ContentMissing, DeadlineExceeded, RetryableError
 from core.retry import RetryPolicy
 
 
@@ -54,6 +54,21 @@ async def test_a_permanent_error_is_not_retried() -> None:
         await policy(waits).run(flaky, "it")
     assert flaky.calls == [1]
     assert not waits
+
+
+@pytest.mark.parametrize(
+    ("errors", "attempts"),
+    [
+        ([BackendUnavailable("down")] * 3, 3),
+        ([BackendUnavailable("down"), ContentMissing("gone")], 2),
+        ([ContentMissing("gone")], 1),
+        ([RetryableError("later", retry_after=100.0)], 1),
+    ],
+)
+async def test_errors_say_how_many_attempts_there_were(errors: list[Exception], attempts: int) -> None:
+    with pytest.raises(ArchonError) as caught:
+        await policy([], deadline_s=50.0).run(Flaky(*errors), "it")
+    assert caught.value.attempts == attempts
 
 
 async def test_retry_after_is_kept_to() -> None:
