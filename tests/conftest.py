@@ -1,6 +1,11 @@
 """Fixtures of real servers and repositories, shared by all tests."""
 
+from tests.environment import scrub
+
+scrub()  # before anything that reads the environment while it is imported
+
 pytest_plugins = [
+    "tests.subprocesses",
     "tests.git_repositories",
     "tests.servers.kafka",
     "tests.servers.ministack",

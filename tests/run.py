@@ -5,9 +5,13 @@ Arguments are passed on to pytest; with any, the gates are left out, because not
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from tests.environment import scrubbed
 
 # Name, least percent (the checklist's), files.
 GATES: tuple[tuple[str, int, str], ...] = (
@@ -51,7 +55,9 @@ def _combine() -> None:
 
 
 def _run(module: str, *arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
+    with tempfile.TemporaryDirectory(prefix="archon-tests-home-") as home:
+        environ = scrubbed(os.environ, home)
+        return subprocess.run([sys.executable, "-m", module, *arguments], env=environ, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from core.events.v2 import FileV2, MetadataV2, ModelEventIndexProjectRequestedV2
 from core.log.base import EventLog, OutgoingMessage, Position
 from core.log.kafka import KafkaLog
 from core.settings.kafka import KafkaSettings
+from tests.subprocesses import child_process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -131,16 +132,9 @@ class Publishing:
 @asynccontextmanager
 async def publishing(servers: str, topic: str, project: str, record: Path) -> AsyncIterator[Publishing]:
     """An oracle process at work; it ends with the block."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.oracle", servers, topic, project, str(record)
-    )
-    oracle = Publishing(record, process)
-    try:
-        yield oracle
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    command = (sys.executable, "-m", "tests.faults.oracle", servers, topic, project, str(record))
+    async with child_process(*command) as process:
+        yield Publishing(record, process)
 
 
 @dataclass

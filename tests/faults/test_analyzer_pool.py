@@ -23,6 +23,7 @@ from core.intelligence.base import FileToAnalyze
 from core.intelligence.languages import GRAMMARS
 from core.intelligence.pool import GROUP_BYTES, GROUP_FILES, AnalyzerPool, grouped
 from tests.faults.faulty_analyzers import obey
+from tests.subprocesses import child_process
 
 Answers = list[Analysis | AnalysisFailed]
 
@@ -221,8 +222,8 @@ if __name__ == "__main__":
 
 
 async def test_a_warm_pool_has_every_grammar_loaded_before_the_first_file() -> None:
-    agent = await asyncio.create_subprocess_exec(sys.executable, "-c", WARM, stdout=asyncio.subprocess.PIPE)
-    said, _ = await agent.communicate()
+    async with child_process(sys.executable, "-c", WARM, stdout=asyncio.subprocess.PIPE) as agent:
+        said, _ = await agent.communicate()
     assert int(said) == len(GRAMMARS)
 
 
@@ -245,12 +246,8 @@ if __name__ == "__main__":
 async def test_processes_die_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     fifo = tmp_path / "pid"
     os.mkfifo(fifo)
-    agent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, str(fifo))
-    try:
+    async with child_process(sys.executable, "-c", PARENT, str(fifo)):
         pid = int(await asyncio.to_thread(fifo.read_text))
-    finally:
-        agent.kill()
-        await agent.wait()
     await gone(pid)
 
 

@@ -34,6 +34,7 @@ from tests.faults.oracle import FILES_PER_EVENT, Verdict, drained, judge, publis
 from tests.integration.test_kafka_producer import denied
 from tests.servers.kafka import GROUP, Broker
 from tests.servers.tcp_proxy import TcpProxy
+from tests.subprocesses import child_process
 
 pytestmark = [pytest.mark.xdist_group(GROUP), pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -148,12 +149,9 @@ async def test_an_agent_killed_at_any_stage_loses_nothing(
     async with scene.log() as log:
         for number in range(20):
             acknowledged.update(await publish(log, scene.topic, scene.project, number))
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.faults.armed_agent", "run", "--no-http"),
-        env={**os.environ, **scene.environment, "AGENT_DIES_AT": stage},
-    )
-    async with asyncio.timeout(60):
+    command = (sys.executable, "-m", "tests.faults.armed_agent", "run", "--no-http")
+    armed = {**os.environ, **scene.environment, "AGENT_DIES_AT": stage}
+    async with child_process(*command, env=armed) as victim, asyncio.timeout(60):
         assert await victim.wait() == -9
     async with scene.agent():
         await scene.judged(acknowledged, duplicates=IN_FLIGHT)

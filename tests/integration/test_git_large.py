@@ -22,6 +22,7 @@ from core.settings import load
 from tests.bare_repositories import BareRepository
 from tests.git_fetching import fetching, nothing_is_left
 from tests.servers.git_http import UPLOAD_PACK, Fault, GitHttpServer
+from tests.subprocesses import child_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -84,10 +85,9 @@ async def test_a_part_of_more_than_1_gb_costs_that_part(
     wanted.write_text(json.dumps([(item.path, item.blob) for item in some(large, 200)]))
     where = source(large, server)
     arguments = [where.url, where.commit, str(wanted), str(tmp_path / "cache")]
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.fetch_child", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await child.communicate()
+    command = (sys.executable, "-m", "tests.fetch_child", *arguments)
+    async with child_process(*command, stdout=asyncio.subprocess.PIPE) as child:
+        output, _ = await child.communicate()
     report = json.loads(output)
     assert report["files"] == 200
     assert report["peak"] < MEMORY_LIMIT

@@ -27,6 +27,7 @@ from core.results.topic import record_key
 from tests.brokers.kafka.start import free_ports
 from tests.faults.oracle import publish
 from tests.servers.kafka import GROUP, Broker
+from tests.subprocesses import child_process
 
 pytestmark = pytest.mark.xdist_group(GROUP)
 
@@ -147,23 +148,18 @@ async def test_status_shows_an_agent_while_it_works_and_not_after(
     agent: Agent, environment: dict[str, str], log: KafkaLog
 ) -> None:
     data(agent("topics", "setup", "--json"))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", "from archon_agent.main import main; main()", "run", "--no-http"),
-        env=environment,
-    )
 
     async def mine() -> list[dict[str, Any]]:
         found = [m.status for m in await read_fleet(log) if m.status.group == environment["ARCHON_GROUP"]]
         return [status.model_dump() for status in found]
 
-    try:
+    command = (sys.executable, "-c", "from archon_agent.main import main; main()", "run", "--no-http")
+    async with child_process(*command, env=environment) as process:
         async with asyncio.timeout(60):
             while not await mine():  # noqa: ASYNC110 - another process tells by a topic
                 await asyncio.sleep(0.1)
         shown = [each for each in data(agent("status", "--json")) if each["pid"] == process.pid]
         assert [(each["group"], each["stale"]) for each in shown] == [(environment["ARCHON_GROUP"], False)]
-    finally:
         process.terminate()
         assert await process.wait() == 0
     assert await mine() == []

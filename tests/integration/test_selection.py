@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from core.planner import PlannedFile
 from core.settings import Settings, load
 from core.strategies.model import Leaf, Model, Trained, Tree, tree_key
 from tests.repositories import commit
+from tests.subprocesses import child_process
 
 INLINE, OBJECT = ContentStrategy.INLINE, ContentStrategy.OBJECT_STORAGE
 FILES = {f"f{number:02}.py": b"x = 1\n" * (10 + number) for number in range(60)}
@@ -110,11 +112,9 @@ async def test_a_model_from_elsewhere_needs_its_digest(tmp_path: Path) -> None:
 
 
 async def run(home: Path, *arguments: str) -> tuple[int, Any]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "archon_agent", *arguments, "--home", str(home), "--json",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
+    command = (sys.executable, "-m", "archon_agent", *arguments, "--home", str(home), "--json")
+    async with child_process(*command, stdout=PIPE, stderr=PIPE) as process:
+        out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, json.loads(out) if out.strip() else err.decode()
 
@@ -156,12 +156,10 @@ async def test_plan_explains_and_compares_for_people(tmp_path: Path) -> None:
     configured = settings(home)
     model = await make_model(configured, root, 0.1, 0.01)
     activate(model, configured)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "archon_agent", "plan", str(root), "--home", str(home),
-        "--explain", "--compare",
-        stdout=asyncio.subprocess.PIPE, env={"COLUMNS": "200", "PATH": ""},
-    )  # fmt: skip
-    out = (await process.communicate())[0].decode()
+    arguments = ("plan", str(root), "--home", str(home), "--explain", "--compare")
+    command = (sys.executable, "-m", "archon_agent", *arguments)
+    async with child_process(*command, stdout=PIPE, env={"COLUMNS": "200", "PATH": ""}) as process:
+        out = (await process.communicate())[0].decode()
     assert process.returncode == 0
     assert "f00.py: object_storage, chosen by learned" in out
     assert "expected 100 ms" in out

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import os
-import signal
 import ssl
 import threading
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from aiohttp import web
+
+from tests.subprocesses import child_process
 
 DISCOVERY = "info/refs"
 UPLOAD_PACK = "git-upload-pack"
@@ -172,19 +173,18 @@ class GitHttpServer:
     async def _backend(
         self, request: web.Request, body: bytes, seen: Seen, fault: Fault | None
     ) -> web.StreamResponse:
-        process = await asyncio.create_subprocess_exec(
+        async with child_process(
             "git",
             "http-backend",
+            group=True,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env=self._environment(request),
-            start_new_session=True,
             limit=1 << 20,
-        )
-        assert process.stdin
-        assert process.stdout
-        try:
+        ) as process:
+            assert process.stdin
+            assert process.stdout
             with contextlib.suppress(ConnectionError):
                 process.stdin.write(body)
                 await process.stdin.drain()
@@ -199,10 +199,6 @@ class GitHttpServer:
                 seen.sent.append(len(chunk))
             await response.write_eof()
             return response
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
 
     def _environment(self, request: web.Request) -> dict[str, str]:
         environment = {

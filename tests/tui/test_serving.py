@@ -20,6 +20,7 @@ from archon_tui.demo import files, make_repository
 from archon_tui.serving import Address
 from core.errors import UsageError
 from tests.brokers.kafka.start import free_ports
+from tests.subprocesses import child_process
 from tests.tui.driving import PATIENCE_S
 from tests.tui.test_terminal import COMMAND, environment
 
@@ -44,23 +45,22 @@ class Served:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     make_repository(tmp_path / "src" / "shop", files("shop", 3))
     (port,) = free_ports(1)
-    process = await asyncio.create_subprocess_exec(
+    async with child_process(
         *[*COMMAND, "--serve", "--serve-port", str(port), str(tmp_path / "src")],
         env=environment(tmp_path / "home"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-    )
-    try:
+    ) as process:
         assert process.stderr
         async with asyncio.timeout(PATIENCE_S):
             said = (await process.stderr.readline()).decode()
         link = re.search(r"http://\S+", said)
         assert link, said
         yield Served(process, link.group(), said)
-    finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
-        assert await process.wait() == 0
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == 0
 
 
 async def screen_with(socket: aiohttp.ClientWebSocketResponse, word: bytes) -> bytes:

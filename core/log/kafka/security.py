@@ -8,6 +8,7 @@ import shlex
 import signal
 import ssl
 from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.abc import AbstractTokenProvider
@@ -73,26 +74,39 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc] # aiokafka is un
             raise AuthenticationFailedError(str(error)) from None
 
 
+class _Output(asyncio.SubprocessProtocol):
+    """Collects what a command prints; `ended` is set once it has exited and closed its output."""
+
+    def __init__(self) -> None:
+        self.printed = bytearray()
+        self.ended = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.printed += data[: _LONGEST_TOKEN - len(self.printed)]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+
 async def _output_of(command: list[str]) -> str:
     """What `command` prints. Raises `ConfigurationError` that never shows it."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+        transport, output = await asyncio.get_running_loop().subprocess_exec(
+            _Output, *command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
         )
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the token command cannot be run: {error}") from None
-    assert process.stdout  # noqa: S101 - narrows the type
     try:
         async with asyncio.timeout(_TOKEN_DEADLINE_S):
-            output = await process.stdout.read(_LONGEST_TOKEN)
-            status = await process.wait()
+            await output.ended.wait()
+        status = transport.get_returncode()
     except TimeoutError:
         raise ConfigurationError(f"the token command took longer than {_TOKEN_DEADLINE_S} s") from None
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    token = output.decode("ascii", "replace").strip()
+        with suppress(ProcessLookupError):  # what it started may still run
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        transport.close()
+    token = output.printed.decode("ascii", "replace").strip()
     if status or not token:
         raise ConfigurationError(f"the token command gave no token (exit status {status})")
     return token
