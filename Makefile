@@ -3,8 +3,9 @@ PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
 UV ?= uv
+QUICK := tests/unit
 
-.PHONY: screenshots help demo test lint bench docs lock clean
+.PHONY: screenshots help demo quick test lint bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,6 +34,9 @@ lint: .venv/dev.stamp ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+quick: lint ## lint, then the tests that need no server: what to run while you work
+	$(BIN)/python -m tests.run -q -n 2 -m "not slow" $(QUICK)
 
 test: lint .venv/tools.stamp ## everything that must pass: lint, then the tests with coverage and its gates
 	$(BIN)/python -m tests.run

@@ -33,9 +33,9 @@ async def child_process(*argv: str, group: bool = False, **options: Any) -> Asyn
                 os.killpg(process.pid, signal.SIGKILL)
             elif process.returncode is None:
                 process.kill()
-        await process.wait()
-        # A pipe that was not read to its end keeps the transport open, and asyncio has no public way to it.
+        # Without this `wait` never returns where a pipe is not read to its end. It has no public name.
         vars(process)["_transport"].close()
+        await process.wait()
 
 
 def pytest_configure() -> None:

@@ -17,6 +17,7 @@ from core.log.kafka.setup import drift, spec_of, specs, too_few
 from core.settings import load
 from core.settings.kafka import KafkaSettings
 from core.settings.secret import read_secret
+from tests.subprocesses import outlived
 
 
 @pytest.mark.parametrize("name", ["ARCHON_KAFKA_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"])
@@ -137,6 +138,36 @@ async def test_a_token_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: 
     async with asyncio.timeout(20):
         with pytest.raises(AuthenticationFailedError, match="longer than"):
             await source.token()
+
+
+IN_PARTS = """
+import fcntl, termios
+print("a.", end="", flush=True)
+while any(fcntl.ioctl(1, termios.FIONREAD, bytes(4))):  # until the first part was read
+    pass
+print("b")
+"""
+LEFT_BEHIND = """
+import os, select
+os.fork() or os.setsid()
+watched = select.poll()
+watched.register(1, 0)
+watched.poll()  # until nobody reads the output
+"""
+
+
+async def test_a_token_may_come_in_parts(tmp_path: Path) -> None:
+    assert await TokenSource(script(tmp_path, IN_PARTS)).token() == "a.b"
+
+
+def test_a_token_command_that_leaves_children_behind_outlives_no_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.log.kafka.security._TOKEN_DEADLINE_S", 1)
+    source = TokenSource(script(tmp_path, LEFT_BEHIND))
+    with pytest.raises(AuthenticationFailedError, match="longer than"):
+        asyncio.run(source.token())
+    assert outlived() == []
 
 
 def test_topics_are_kept_as_the_contract_says() -> None:

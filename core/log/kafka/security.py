@@ -106,6 +106,7 @@ async def _output_of(command: list[str]) -> str:
         with suppress(ProcessLookupError):  # what it started may still run
             os.killpg(transport.get_pid(), signal.SIGKILL)
         transport.close()
+        await output.ended.wait()
     token = output.printed.decode("ascii", "replace").strip()
     if status or not token:
         raise ConfigurationError(f"the token command gave no token (exit status {status})")
