@@ -33,6 +33,7 @@ lint: .venv/dev.stamp ## ruff, mypy strict and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports
 
 quick: lint ## lint, then the tests that need no server: what to run while you work

@@ -272,7 +272,11 @@ def _memory(process: psutil.Process) -> int:
     total = 0
     for each in (process, *process.children(recursive=True)):
         try:
-            total += each.memory_full_info().pss
+            memory = each.memory_full_info()
+            if sys.platform == "darwin":
+                total += memory.uss
+            else:
+                total += memory.pss
         except psutil.Error:  # ended meanwhile
             continue
     return total

@@ -92,7 +92,10 @@ def _floor_disk(directory: Path) -> None:
     file = os.open(directory / "floor", os.O_CREAT | os.O_WRONLY)
     for _ in range(MESSAGES):
         os.write(file, value)
-        os.fdatasync(file)
+        if sys.platform == "darwin":
+            os.fsync(file)
+        else:
+            os.fdatasync(file)
     measure.report_child(time.perf_counter() - started)
 
 

@@ -21,6 +21,7 @@ from core.cache.base import Checkup, Tell, quiet
 from core.cache.index import CacheIndex, NoRoom, Usage, open_index
 from core.cache.shelf import DiskShelf
 from core.errors import ArchonError, BackendUnavailable, ChecksumMismatch, ContentTooLarge
+from core.machine import preallocate
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class DiskCache:
         try:
             evicted = self.index.reserve(token, key, size, lambda: created.append(self._shelf.create(token)))
             if size:
-                os.posix_fallocate(created[0], 0, size)
+                preallocate(created[0], size)
         except NoRoom:
             raise
         except (OSError, ArchonError) as error:

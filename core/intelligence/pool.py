@@ -17,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
 from core.intelligence.base import FileToAnalyze
-from core.intelligence.worker import Analyze, analyze_to_json, prepare, run_group
+from core.intelligence.worker import TOO_LARGE, Analyze, analyze_to_json, prepare, run_group
 from core.machine import processors
 from core.safety.display import display
 
@@ -101,6 +101,8 @@ class AnalyzerPool:
         except TimeoutError:
             reason = f"the analysis took longer than {self._deadline_s:g} s"
         except ProcessExpired as error:
+            if error.exitcode == TOO_LARGE:
+                return await self._run_group(group)  # a new process takes it
             reason = f"the analyzer crashed ({_exit_in_words(error.exitcode)})"
         else:
             return [AnalysisFailed(answer) if isinstance(answer, str) else answer for answer in answers]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
-import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 
@@ -18,33 +15,42 @@ from core.errors import AnalysisFailed
 from core.events.record import Analysis
 from core.intelligence.analyzer import to_record
 from core.intelligence.base import FileToAnalyze
+from core.machine import end_with_parent, limit_memory, peak_memory
 
 logger = logging.getLogger(__name__)
 
 Analyze = Callable[[FileToAnalyze, float], Analysis]
 """A file and the seconds it may take, to its analysis; may raise AnalysisFailed."""
 
-_PR_SET_PDEATHSIG = 1
+TOO_LARGE = 75
+"""The exit code of a process that has grown and did nothing of the group it was given: EX_TEMPFAIL."""
+
 _GC_THRESHOLD = 100_000
+
+
+class _Growth:
+    """How large this process may grow where the system does not limit it; the groups it has analyzed."""
+
+    limit: int | None = None
+    groups = 0
+
+
+_growth = _Growth()
 
 
 def prepare(memory_limit: int | None) -> None:
     """Make this process one that nobody need wait for.
 
-    It dies with its parent (on Linux), at once on SIGTERM, not on SIGINT, which is the agent's to
-    handle; and it cannot take more than `memory_limit` bytes of address space.
+    It dies with its parent, at once on SIGTERM, not on SIGINT, which is the agent's to handle; and it
+    cannot take more than `memory_limit` bytes of address space. Where the system has no such limit, it
+    ends before the next group of files once it has held more.
     """
     _let_go_of_fork_server()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-    if memory_limit is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, hard))
+    end_with_parent()
+    if memory_limit is not None and not limit_memory(memory_limit):
+        _growth.limit = memory_limit
     # Analyses make no reference cycles worth looking for after every few hundred nodes.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
@@ -78,6 +84,9 @@ def run_group(
     analyze_one: Analyze, files: Sequence[FileToAnalyze], deadline_s: float
 ) -> list[Analysis | str]:
     """One answer per file, in order: the analysis, or in words why there is none."""
+    if _growth.limit and _growth.groups and peak_memory() > _growth.limit:
+        os._exit(TOO_LARGE)
+    _growth.groups += bool(files)
     return [_run_one(analyze_one, file, deadline_s) for file in files]
 
 

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from time import monotonic
 
+import psutil
 import pytest
 
 from core.errors import ConfigurationError
@@ -250,7 +252,9 @@ def doomed(path: Path) -> Iterator[subprocess.Popen[str]]:
 def _kill(process: subprocess.Popen[str]) -> None:
     """Until it is dead, and still a zombie."""
     process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    deadline = monotonic() + 60
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        assert monotonic() < deadline
 
 
 async def test_the_partitions_of_a_killed_process_are_free_at_once(
