@@ -18,7 +18,7 @@ from core.planner import PlannedFile
 from core.progress import FallbackUsed, FileSkipped, FilesPacked, Listener, ignore
 from core.repository.facts import FileFacts, Skip, SkipReason
 from core.safety.redact import redact
-from core.strategies.base import PublishContext, PureStrategy, SourceFile, Strategy, wire_file
+from core.strategies.base import NO_STORAGE, PublishContext, PureStrategy, SourceFile, Strategy, wire_file
 from core.strategies.selector import Choice
 from core.summary import IngestSummary
 
@@ -170,6 +170,8 @@ class Packer:
             if name not in names
         }
         others = [f"{name}: {verdict.why}" for name, verdict in verdicts.items() if not verdict.feasible]
+        if ContentStrategy.OBJECT_STORAGE not in self._strategies:
+            others.append(NO_STORAGE)
         return Skip(facts.path, reason, "; ".join([*refusals, *others]))
 
     async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:

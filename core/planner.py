@@ -13,7 +13,15 @@ from core.events.common import ContentStrategy
 from core.manifest import Published
 from core.repository.classify import classify, classify_unread
 from core.repository.facts import Entry, FileFacts, Skip, SkipReason
-from core.strategies.base import Feasibility, PublishContext, PureStrategy, SourceFile, Strategy, wire_file
+from core.strategies.base import (
+    Feasibility,
+    PublishContext,
+    PureStrategy,
+    SourceFile,
+    Strategy,
+    refusals,
+    wire_file,
+)
 from core.strategies.selector import Choice, Selector
 
 # Files read per hop to a thread: a hop costs about 60 µs, a file about 80 µs.
@@ -155,7 +163,7 @@ class Planner:
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
         choices = self._selector.rank(facts, verdicts, wanted)
         if not choices:
-            return Skip(facts.path, SkipReason.TOO_LARGE, _refusals(verdicts), facts)
+            return Skip(facts.path, SkipReason.TOO_LARGE, refusals(verdicts), facts)
         if choices[0].strategy in self._pure:
             size = _estimated(facts) if encoded_size is None else encoded_size
         else:
@@ -226,17 +234,13 @@ class Planner:
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)
         reason = SkipReason.INFEASIBLE if facts.entry.unread else SkipReason.TOO_LARGE
-        return Skip(facts.path, reason, _refusals(verdicts), facts)
+        return Skip(facts.path, reason, refusals(verdicts), facts)
 
 
 def _estimated(facts: FileFacts) -> int:
     """Bytes of a file's pure form: base64 of binary, escaped text (1.06 times its size on Python source)."""
     content = facts.size * 4 // 3 if facts.is_binary else facts.size * 53 // 50
     return FIELDS_BYTES + len(facts.path) + content
-
-
-def _refusals(verdicts: Mapping[ContentStrategy, Feasibility]) -> str:
-    return "; ".join(f"{name}: {verdict.why}" for name, verdict in verdicts.items())
 
 
 def _chunks(items: Iterable[Entry | Skip]) -> Iterator[list[Entry | Skip]]:

@@ -117,7 +117,7 @@ class HealthPage(LivePage[HealthRow]):
     def _absent(self) -> list[HealthRow]:
         settings = self.session.settings
         absent: list[HealthRow] = []
-        if self.reading.value and settings.storage.provider in ("none", "local"):
+        if self.reading.value and settings.object_storage.provider in ("none", "local"):
             absent.append(absent_row("object storage", "no server is set up: --storage-provider brings one"))
         if not settings.history.enabled:
             absent.append(absent_row("delivery history", "none is kept: --history brings one"))

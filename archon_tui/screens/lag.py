@@ -163,7 +163,7 @@ class LagPage(Page):
         trouble = state_line(self._reading, self.session.clock(), "the log")
         lines: list[Line] = [[(" ", ""), *trouble]] if trouble else []
         if self._seen:
-            storage = self.session.settings.storage
+            storage = self.session.settings.object_storage
             lifetime = storage.link_lifetime if storage.provider not in ("none", "local") else None
             lines = [*lag.group_lines(self._seen.report, lifetime, self._seen.fleet), *lines]
         view.show(lines)

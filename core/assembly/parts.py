@@ -26,7 +26,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 async def storage_to_check(settings: Settings, stack: AsyncExitStack) -> ContentStorageClient | None:
     """The object storage, where it is more than a directory of this machine; closed with `stack`."""
-    if settings.storage.provider in {"none", "local"} or not (storage := open_storage(settings)):
+    if settings.object_storage.provider in {"none", "local"} or not (storage := open_storage(settings)):
         return None
     stack.push_async_callback(storage.close)
     return storage

@@ -41,6 +41,7 @@ from core.telemetry.cost_meter import CostMeter
 from core.telemetry.export import export
 from core.telemetry.metrics import Metrics
 from core.telemetry.span_export import exporting_spans
+from core.units import size
 
 if TYPE_CHECKING:
     from core.git.fetcher import GitContentFetcher
@@ -105,7 +106,7 @@ async def ingestion(
             git=state,
             max_file_bytes=limit - ENVELOPE_BYTES - MESSAGE_OVERHEAD,
         )
-        await _warn_of_short_links(settings, log)
+        await _warn_of_storage(settings, log)
         backends = backend_labels(settings, context)
         selector = new_selector(settings, backends, source.preferred)
         rules = PublishRules(
@@ -165,7 +166,7 @@ async def ingestion(
 
 def backend_labels(settings: Settings, context: PublishContext) -> dict[ContentStrategy, str]:
     """What the history calls the backend of each strategy: a log, a bucket, a Git host."""
-    storage = settings.storage
+    storage = settings.object_storage
     log = "kafka" if settings.kafka.servers else "embedded"
     git = context.git.remote_url if context.git else None
     return {
@@ -192,8 +193,15 @@ def publishing_strategies(settings: Settings, listener: Listener = ignore) -> li
     return strategies
 
 
-async def _warn_of_short_links(settings: Settings, log: EventLog) -> None:
-    if settings.storage.provider in {"none", "local"}:
+async def _warn_of_storage(settings: Settings, log: EventLog) -> None:
+    provider = settings.object_storage.provider
+    if provider == "local" and settings.kafka.servers:
+        logger.warning(
+            "storage.provider is local: only agents that share %s can read files over %s",
+            display(str(settings.objects_dir)),
+            size(settings.publish.inline_size_limit),
+        )
+    if provider in {"none", "local"}:
         return
     lags = await log.lag(settings.log.group, settings.log.topics)
     if warning := drain_warning(lags, settings.storage.link_lifetime):

@@ -64,7 +64,7 @@ def open_history(settings: Settings) -> History:
 
 def open_storage(settings: Settings) -> ContentStorageClient | None:
     """The object storage of these settings, None where there is none. Raises `ConfigurationError`."""
-    return new_storage(settings.storage, settings.objects_dir)
+    return new_storage(settings.object_storage, settings.objects_dir)
 
 
 def open_caches(

@@ -82,6 +82,11 @@ class Settings(Section):
         return self.cache.dir or self.cache_dir / "content"
 
     @property
+    def object_storage(self) -> StorageSettings:
+        """The storage settings with their provider decided."""
+        return self.storage.decided(shared_log=bool(self.kafka.servers))
+
+    @property
     def objects_dir(self) -> Path:
         """Where the local object store is."""
         return self.storage.directory or self.data_dir / "objects"

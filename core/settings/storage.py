@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from core.settings.option import Duration, Section, StringList, UrlList, option
 from core.settings.url import Url
 
-Provider = Literal["s3", "minio", "gcs", "local", "none"]
+Provider = Literal["auto", "s3", "minio", "gcs", "local", "none"]
 Encryption = Literal["auto", "AES256", "none"]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -22,8 +22,8 @@ class StorageSettings(Section):
     """
 
     provider: Provider = option(
-        "local",
-        "object storage; local is a directory of this machine",
+        "auto",
+        "object storage; local is a directory of this machine; auto is local, and on Kafka none",
         env=("CONTENT_STORAGE_PROVIDER",),
         common=True,
     )
@@ -60,6 +60,12 @@ class StorageSettings(Section):
     link_networks: StringList = option(
         "", "networks (CIDR) that links may lead to although they are not public, comma-separated"
     )
+
+    def decided(self, *, shared_log: bool) -> Self:
+        """These settings with `auto` decided: a directory of this machine serves the log of this machine."""
+        if self.provider != "auto":
+            return self
+        return self.model_copy(update={"provider": "none" if shared_log else "local"})
 
     @model_validator(mode="after")
     def _grace_outlives_trust(self) -> Self:

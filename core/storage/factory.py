@@ -20,6 +20,8 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 def new_storage(settings: StorageSettings, directory: Path) -> ContentStorageClient | None:
     """The client that the settings ask for, None for none; `directory` is where a local store is.
 
+    The provider is decided: see `Settings.object_storage`.
+
     Raises `ConfigurationError` where a setting is missing or wrong; nothing is contacted yet.
     """
     if settings.provider == "none":
@@ -57,7 +59,7 @@ def link_policy(settings: StorageSettings, environ: Mapping[str, str] | None = N
 
 def _bucket_prefixes(settings: StorageSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
     bucket = settings.bucket
-    if settings.provider in {"none", "local"} or not bucket:
+    if settings.provider in {"auto", "none", "local"} or not bucket:
         return ()
     if settings.endpoint:
         return (f"{settings.endpoint.rstrip('/')}/{bucket}/",)

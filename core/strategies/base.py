@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 from core.events.common import ContentStrategy
 from core.repository.facts import FileFacts, GitState, Repository
+
+NO_STORAGE = f"{ContentStrategy.OBJECT_STORAGE}: there is none, see storage.provider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,14 @@ class SourceFile:
 
     facts: FileFacts
     content: bytes | None
+
+
+def refusals(verdicts: Mapping[ContentStrategy, Feasibility]) -> str:
+    """Why no strategy carries a file; where there is no object storage, the setting that brings it."""
+    found = [f"{name}: {verdict.why}" for name, verdict in verdicts.items()]
+    if ContentStrategy.OBJECT_STORAGE not in verdicts:
+        found.append(NO_STORAGE)
+    return "; ".join(found)
 
 
 class Strategy(Protocol):

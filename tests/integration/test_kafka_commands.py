@@ -214,3 +214,21 @@ async def test_a_commit_never_waits_for_a_batch_of_another_partition(log: KafkaL
         stop.set()
         await running
     assert (await log.admin.committed(group))[TopicPartition(topic, 0)] == 3
+
+
+def test_a_file_for_object_storage_is_skipped_with_the_setting_until_somebody_chooses_a_store(
+    agent: Agent, tmp_path: Path
+) -> None:
+    root = tmp_path / "app"
+    root.mkdir()
+    (root / "large.py").write_text("x = 1\n" * 30_000)
+    planned = json.loads(agent("plan", str(root), "--json").stdout)
+    assert [(skip["path"], skip["reason"]) for skip in planned["skipped"]] == [("large.py", "too_large")]
+    assert "storage.provider" in planned["skipped"][0]["detail"]
+    ingested = agent("ingest", str(root), "--json")
+    assert ingested.returncode == 1
+    assert json.loads(ingested.stdout)["files_published"] == 0
+    chosen = agent("ingest", str(root), "--json", "--storage-provider", "local")
+    assert chosen.returncode == 0
+    assert data(chosen)["by_strategy"]["object_storage"]["files"] == 1
+    assert "only agents that share" in chosen.stderr

@@ -50,6 +50,7 @@ async def test_from_a_run_that_nobody_consumes_to_a_drained_group(kafka: Broker,
     flags: dict[str, Any] = {
         "kafka.servers": kafka.servers,
         "kafka.create_topics": True,
+        "storage.provider": "local",
         "kafka.partitions": 2,
         "log.group": f"group-{uuid4().hex[:8]}",
         "publish.batch_size": 10,

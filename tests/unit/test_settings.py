@@ -119,3 +119,19 @@ def test_allowed_git_hosts_become_a_policy() -> None:
     policy = load({"git.allowed_hosts": "git.example.com", "git.networks": "10.0.0.0/8"}, environ={})
     assert policy.settings.git.url_policy().prefixes == ("https://git.example.com/", "ssh://git.example.com/")
     assert load(environ={"GIT_CLONE_CACHE_MAX_SIZE_GB": "1.5"}).settings.git.clone_cache_max_size_gb == 1.5
+
+
+@pytest.mark.parametrize(
+    ("given", "provider"),
+    [
+        ({}, "local"),
+        ({"kafka.servers": "k:9092"}, "none"),
+        ({"kafka.servers": "k:9092", "storage.provider": "local"}, "local"),
+        ({"storage.provider": "none"}, "none"),
+        ({"kafka.servers": "k:9092", "storage.provider": "s3"}, "s3"),
+    ],
+)
+def test_the_default_store_is_a_directory_only_where_the_log_is_one(
+    given: dict[str, str], provider: str
+) -> None:
+    assert load(given, environ={}).settings.object_storage.provider == provider

@@ -16,7 +16,8 @@ from core.storage.s3 import GCSStorageClient, MinIOStorageClient, S3StorageClien
 
 
 def storage(**values: Any) -> StorageSettings:
-    return load({f"storage.{name}": value for name, value in values.items()}, environ={}).settings.storage
+    given = {f"storage.{name}": value for name, value in values.items()}
+    return load(given, environ={}).settings.object_storage
 
 
 def test_the_local_store_is_the_default(tmp_path: Path) -> None:
