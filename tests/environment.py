@@ -15,8 +15,8 @@ COLOURS = ("CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "FORCE_COLOR", "NO_COLOR",
 SIZES = ("COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 OTHERS = ("BOTO_CONFIG", "EDITOR", "EMAIL", "LANG", "LANGUAGE", "NETRC", "PAGER", "TRACEPARENT", "VISUAL")
 NAMES = {*COLOURS, *SIZES, *OTHERS}
-KEPT = "ARCHON_TEST_"
-"""Settings of the suite itself, such as the broker that it is to use."""
+KEPT = ("ARCHON_TEST_", "TEXTUAL_SNAPSHOT_")
+"""Settings of the suite itself, such as the broker that it is to use, and what plugins tell their workers."""
 
 LOCALE = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 
