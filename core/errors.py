@@ -55,6 +55,15 @@ class BackendUnavailable(RetryableError):
     reason = "backend_unavailable"
 
 
+class AgentUnwell(BackendUnavailable):
+    """The fault is this agent's: its credentials, its clock or its disk. The event is not to blame.
+
+    Nothing is dead-lettered for it. The agent holds the event back, says why, and goes on when it is well.
+    """
+
+    reason = "agent_unwell"
+
+
 class CircuitOpen(BackendUnavailable):
     """A backend is left alone for a while, because it failed several times in a row."""
 
@@ -119,6 +128,10 @@ class AccessDenied(PermanentError):
     """A backend refused our credentials or our right to the object."""
 
     reason = "access_denied"
+
+
+class CredentialsRefused(AccessDenied):
+    """A backend refuses our own credentials, or our clock, whatever is asked for."""
 
 
 class UnsafeInput(PermanentError):

@@ -138,7 +138,16 @@ class RequestProcessor:
             superseded=sum(file.relative_path in overtaken for file in request.files),
             superseded_deletions=len(request.deleted_files) - len(deleted),
         )
-        made, failures = await self._records.make(request, wanted, outcome)
+        made: dict[int, FileRecord] = {}
+        failures: dict[int, ArchonError] = {}
+
+        async def make() -> None:
+            nonlocal made, failures
+            counted = BatchOutcome()
+            made, failures = await self._records.make(request, wanted, counted)
+            outcome.by_source, outcome.fallbacks = counted.by_source, counted.fallbacks
+
+        await self._steps.run("content", make)
         records: Sequence[FileRecord] = [made[index] for index in sorted(made)]
         outcome.indexed, outcome.failed = len(records), len(failures)
         async with turn.taken():

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from core.budget import Budget
-from core.errors import AnalysisFailed, ArchonError, Unexpected
+from core.durable_steps import unwell_disk
+from core.errors import AgentUnwell, AnalysisFailed, ArchonError, CredentialsRefused, Unexpected
 from core.events.intelligence import FileIdentity
 from core.events.record import Analysis, FileRecord
 from core.events.request import IndexRequest, RequestedFile
 from core.fetchers.base import HEAD_BYTES, HELD_LIMIT, HELD_UNTOLD
-from core.fetchers.resolver import Resolved, Resolver
+from core.fetchers.resolver import Resolved, Resolver, Unresolved
 from core.intelligence.base import FileToAnalyze
 from core.outcome_events import BatchOutcome
 from core.repository.languages import language_of
@@ -56,7 +57,7 @@ class RecordMaker:
     ) -> tuple[dict[int, FileRecord], dict[int, ArchonError]]:
         """A record or an error for each of `wanted`, by its index in the request.
 
-        Counts sources and fallbacks in `outcome`.
+        Counts sources and fallbacks in `outcome`. Raises `AgentUnwell` where this agent cannot do its part.
         """
         records: dict[int, FileRecord] = {}
         failures: dict[int, ArchonError] = {}
@@ -74,8 +75,10 @@ class RecordMaker:
         """As `_make_group`; a fault of ours costs these files, and must not come again with the message."""
         try:
             return await self._make_group(request, group, outcome)
-        except (ArchonError, OSError):
+        except ArchonError:
             raise
+        except OSError as error:  # a full or failing disk is nobody's file
+            raise unwell_disk(error) from error
         except Exception as error:
             logger.exception("processing %d files of %s failed", len(group), display(request.project_name))
             return [(index, Unexpected(f"{type(error).__name__}; see the agent's log")) for index, _ in group]
@@ -91,6 +94,7 @@ class RecordMaker:
         size = sum(map(_held, group)) + (HELD_UNTOLD if untold else 0)
         async with self._files.holding(len(group)), self._budget.holding(size):
             found = await self._resolver.resolve(request, [file for _, file in group])
+            _raise_if_unwell(found)
             answers: list[Answer] = []
             resolved: list[tuple[int, Resolved]] = []
             for (index, _), answer in zip(group, found, strict=True):
@@ -135,6 +139,13 @@ class RecordMaker:
                 outcome.fallbacks[got.fallback] += 1
             answers.append((index, _record(request, got, analysis, now)))
         return answers
+
+
+def _raise_if_unwell(found: Sequence[Resolved | Unresolved]) -> None:
+    """Raise `AgentUnwell` where a file failed for a fault of ours and not of its event."""
+    for answer in found:
+        if isinstance(answer, Unresolved) and isinstance(answer.error, CredentialsRefused):
+            raise AgentUnwell(str(answer.error), hint=answer.error.hint)
 
 
 def _held(item: tuple[int, RequestedFile]) -> int:

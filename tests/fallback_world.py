@@ -120,6 +120,8 @@ class World:
             "git.networks": "127.0.0.0/8",
             "agent.attempts": 1,
             "agent.workers": 1,
+            "agent.local_roots": str(self.home.parent),
+            "log.partitions": 1,
             "breaker.pause": "60s",
             "telemetry.textfile": self.home / "metrics.prom",
         }

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.errors import AccessDenied, ArchonError, BackendUnavailable, ConfigurationError, ContentMissing
+from core.errors import (
+    ArchonError,
+    BackendUnavailable,
+    ConfigurationError,
+    ContentMissing,
+    CredentialsRefused,
+)
 from core.safety.display import display
 from core.storage.http import Refused, explain
 
@@ -77,9 +83,9 @@ def explain_to_owner(refused: Refused, bucket: str, host: str, region: str) -> A
             f"{name} is no valid bucket name", hint="set storage.bucket (CONTENT_STORAGE_BUCKET)"
         )
     if refused.code == "RequestTimeTooSkewed":
-        return AccessDenied(f"the clock of this machine differs too much from that of {display(host)}")
+        return CredentialsRefused(f"the clock of this machine differs too much from that of {display(host)}")
     if refused.code in _BAD_KEYS:
-        return AccessDenied(
+        return CredentialsRefused(
             f"{display(host)} does not accept the credentials ({refused})", hint=CREDENTIALS_HINT
         )
     if refused.code in _PASSING:
