@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from core.errors import ArchonError, BackendUnavailable, UsageError
 from core.events.dead_letter import REDRIVEN, DeadLetterInfo, Redriven, original_headers, read
-from core.events.topics import dead_letter_topic, redriven_topic
+from core.events.topics import dead_letter_topic
 from core.letter import DeadLetter, origin_of
 from core.log.base import (
     EventLog,
@@ -20,19 +21,25 @@ from core.log.base import (
     TopicPartition,
 )
 from core.newest_requests import Newest, in_groups
+from core.redrive_claims import CLAIM_S, SEND_S, Claims, Ends
 from core.safety.redact import redact
 
 MESSAGE_LIMIT = 500
 
-_SENT: Final = b"redriven"
+CLAIMED_AT_ONCE: Final = 20
+"""Letters that a redrive claims together; so many wait for `CLAIM_S` when it is killed."""
 
 
 class Redrive(NamedTuple):
-    """A letter that was redriven. `superseded` paths stayed behind: all of them where not `was_sent`."""
+    """A letter that was redriven. `superseded` paths stayed behind: all of them where not `was_sent`.
+
+    With `by_another` another redrive has claimed it, and nothing was done.
+    """
 
     letter: DeadLetter
     superseded: int
     was_sent: bool
+    by_another: bool = False
 
 
 class Purgeable(NamedTuple):
@@ -118,42 +125,67 @@ class DeadLetters:
         return DeadLetter(message, read(message.headers))
 
     async def redrive(self, letter: DeadLetter) -> None:
-        """As `redrive_all` for one letter."""
+        """As `redrive_all` for one letter. Raises `UsageError` where another redrive has claimed it."""
 
         async def only() -> AsyncIterator[DeadLetter]:
             yield letter
 
-        async for _ in self.redrive_all(only()):
-            pass
+        async for done in self.redrive_all(only()):
+            if done.by_another:
+                raise UsageError(
+                    f"{letter.id} is being redriven by another command",
+                    hint=f"if that one was killed, try again in {CLAIM_S:g} s",
+                )
 
-    async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncIterator[Redrive]:
+    async def redrive_all(self, letters: AsyncIterable[DeadLetter]) -> AsyncGenerator[Redrive, None]:
         """Send each original to its topic again, and mark the letter, so that it cannot be sent twice.
 
-        A mark goes before it too, and says from where on the original is to be looked for: after a crash
-        between the two, a letter that was sent is only marked. Two redrives of a letter at the same time
-        may both send it. Raises `UsageError` at a letter that went before or has no known origin.
+        A letter is claimed before: of two redrives at the same time one sends it (`core.redrive_claims`). The
+        claim says from where on the original is to be looked for, so that after a crash between sending and
+        marking the letter is only marked. Raises `UsageError` at a letter that went before or has no known
+        origin.
 
         Paths that newer requests have spoken of since are left out; a letter of which nothing is left is
         marked without being sent.
         """
-        marks = await self._marks()
+        claims = Claims(self._log, self._names)
+        await claims.read()
+        gone = claims.sent
         async for group in in_groups(letters):
             newest = await Newest.of(self._log, self.group, group, self._requests)
-            for letter in group:
+            for at in range(0, len(group), CLAIMED_AT_ONCE):
+                part = group[at : at + CLAIMED_AT_ONCE]
+                async with aclosing(self._redrive(part, newest, claims, gone)) as done:
+                    async for each in done:
+                        yield each
+
+    async def _redrive(
+        self, letters: Sequence[DeadLetter], newest: Newest, claims: Claims, gone: frozenset[str]
+    ) -> AsyncGenerator[Redrive, None]:
+        """Claim these letters together, then send one after another. Those `gone` went before all this."""
+        claimed_at = time.monotonic()
+        ours = await claims.take([letter for letter in letters if letter.info], newest.ends)
+        untouched = {letter.id: letter for letter in letters if letter.id in ours}
+        try:
+            for letter in letters:
                 if letter.info is None:
                     raise UsageError(f"{letter.id} does not say which topic it came from")
-                if (mark := marks.get(letter.id)) == _SENT:
+                if letter.id in gone:
                     raise UsageError(f"{letter.id} was redriven already")
+                is_old = time.monotonic() - claimed_at > SEND_S
+                if letter.id not in ours or (is_old and not await claims.renew(letter)):
+                    untouched.pop(letter.id, None)
+                    yield Redrive(letter, 0, was_sent=False, by_another=True)
+                    continue
                 rest = newest.rest_of(letter)
-                topic = letter.info.topic
-                if rest.value is not None and (
-                    mark is None or not await self._has_arrived(letter, topic, mark)
-                ):
-                    await self._mark(letter, json.dumps(newest.ends[topic]).encode())
+                del untouched[letter.id]
+                if rest.value is not None and not await self._has_arrived(letter, claims.since(letter)):
                     await self._send_again(letter, rest.value, newest)
-                await self._mark(letter, _SENT)
-                marks[letter.id] = _SENT
+                await claims.mark_sent(letter)
                 yield Redrive(letter, rest.superseded, was_sent=rest.value is not None)
+        finally:
+            for letter in untouched.values():
+                await claims.release(letter)
 
     async def _send_again(self, letter: DeadLetter, value: bytes, newest: Newest) -> None:
         """Send the original, or what is left of it, to the partition that it came from."""
@@ -204,31 +236,18 @@ class DeadLetters:
             raise BackendUnavailable(f"{topic} refuses the message: {answer.error}")
         return answer
 
-    async def _mark(self, letter: DeadLetter, value: bytes) -> None:
-        await self._send(redriven_topic(letter.message.topic), OutgoingMessage(letter.id.encode(), value))
-
-    async def _has_arrived(self, letter: DeadLetter, topic: str, mark: bytes) -> bool:
-        """Whether the letter's original stands in `topic`, in what came since `mark` was made."""
+    async def _has_arrived(self, letter: DeadLetter, since: Ends | None) -> bool:
+        """Whether the original stands in its topic, in what came `since` another redrive claimed it."""
+        if since is None:
+            return False
         provenance = (REDRIVEN + "letter", letter.id.encode())
-        starts = {int(partition): end for partition, end in json.loads(mark).items()}
-        async for message in self._log.browse(topic, starts=starts):
+        async for message in self._log.browse(origin_of(letter).topic, starts=since):
             if provenance in message.headers:
                 return True
         return False
 
     async def _redriven(self) -> frozenset[str]:
         """Ids of letters that were sent again."""
-        return frozenset(letter_id for letter_id, mark in (await self._marks()).items() if mark == _SENT)
-
-    async def _marks(self) -> dict[str, bytes]:
-        """The last mark of each letter; they stand in a topic beside each dead-letter topic."""
-        marks: dict[str, bytes] = {}
-        existing = set(await self._log.topics())
-        for topic in map(redriven_topic, self._names):
-            if topic not in existing:
-                continue
-            async for mark in self._log.browse(topic):
-                value = mark.value or _SENT
-                letter_id = (mark.key or b"").decode("utf-8", "replace")
-                marks[letter_id] = value if value.startswith(b"{") else _SENT
-        return marks
+        claims = Claims(self._log, self._names)
+        await claims.read()
+        return claims.sent

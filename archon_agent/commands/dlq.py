@@ -19,6 +19,7 @@ from core.events.preview import preview
 from core.events.topics import dead_letter_topic
 from core.letter import DeadLetter
 from core.log.base import EventLog
+from core.redrive_claims import CLAIM_S
 from core.safety.display import display
 from core.settings.option import parse_duration
 
@@ -87,7 +88,8 @@ def redrive(
         confirm(f"redrive {len(targets):,} letters?")
     done = [] if dry_run else run_now(lambda: _redrive(loaded, letter_id, targets))
     sent = list(targets) if dry_run else [each.letter.id for each in done if each.was_sent]
-    closed = [each.letter.id for each in done if not each.was_sent]
+    closed = [each.letter.id for each in done if not each.was_sent and not each.by_another]
+    claimed = [each.letter.id for each in done if each.by_another]
     superseded = sum(each.superseded for each in done)
     if as_json:
         console.print_json(
@@ -95,6 +97,7 @@ def redrive(
                 "redriven": sent,
                 "superseded": closed,
                 "files_superseded": superseded,
+                "by_another": claimed,
                 "without_origin": lost,
                 "dry_run": dry_run,
             }
@@ -104,6 +107,10 @@ def redrive(
         console.out.print(console.line(f"{each} {'would go' if dry_run else 'went'} to {targets[each]}"))
     for each in closed:
         console.out.print(console.line(f"{each} is closed: newer requests name all of its files"))
+    for each in claimed:
+        console.out.print(console.line(f"{each} is being redriven by another command"))
+    if claimed:
+        console.say(f"if that command was killed, they can be redriven {CLAIM_S:g} s after it began")
     if superseded:
         console.say(f"{superseded:,} files were left out: a newer request decides them")
     if lost:

@@ -198,8 +198,8 @@ class EventsPage(Page):
         dead_letters = DeadLetters(await self.session.log(), settings.group, settings.topics)
         went = 0
         try:
-            async for _letter in dead_letters.redrive_all(letters_of(dead_letters, [row.id for row in rows])):
-                went += 1
+            async for each in dead_letters.redrive_all(letters_of(dead_letters, [row.id for row in rows])):
+                went += each.was_sent
         finally:
             self.events.marked.clear()
             self.archon.coordinator.again()

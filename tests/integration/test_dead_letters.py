@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from core import redrive_claims
 from core.dead_letters import DeadLetters
 from core.errors import BackendUnavailable, ContentMissing, InvalidEvent, UsageError
 from core.events.dead_letter import PREFIX, REDRIVEN, Redriven, redriven
@@ -123,12 +127,64 @@ async def test_a_redrive_that_was_killed_goes_on_and_sends_once(
     assert await letters(dead, topic) == [letter]
     for _ in range(3):
         await log.publish(topic, [OutgoingMessage(KEY, b"others came meanwhile")])
+    if sends:
+        with pytest.raises(UsageError, match="by another"):
+            await DeadLetters(log, "g", [topic]).redrive(letter)
+    monkeypatch.setattr(redrive_claims, "CLAIM_S", 0.0)  # as if the time had passed
     await DeadLetters(log, "g", [topic]).redrive(letter)
     values = [message.value async for message in log.browse(topic)]
     assert values.count(VALUE) == 2
     assert await letters(dead, topic) == []
     with pytest.raises(UsageError, match="already"):
         await dead.redrive(letter)
+
+
+class AtOnce:
+    """A log before which several redrives have all read the marks until each of them is about to claim."""
+
+    def __init__(self, log: EventLog, several: int) -> None:
+        self._log = log
+        self._barrier = asyncio.Barrier(several)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def publish(
+        self, topic: str, messages: Sequence[OutgoingMessage]
+    ) -> Sequence[Position | PublishFailure]:
+        if topic.endswith(".redriven") and messages[0].value != b"redriven":
+            async with asyncio.timeout(60):
+                await self._barrier.wait()
+        return await self._log.publish(topic, messages)
+
+
+async def test_of_redrives_at_the_same_moment_one_sends(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g", [topic])
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    (letter,) = await letters(dead, topic)
+    same: Any = AtOnce(log, 3)
+    answers = await asyncio.gather(
+        *(DeadLetters(same, "g", [topic]).redrive(letter) for _ in range(3)), return_exceptions=True
+    )
+    assert [answer for answer in answers if answer is not None and not isinstance(answer, UsageError)] == []
+    assert answers.count(None) == 1
+    values = [message.value async for message in log.browse(topic)]
+    assert values.count(VALUE) == 2
+    assert await letters(dead, topic) == []
+
+
+async def test_what_a_redrive_did_not_come_to_is_free_at_once(log: EventLog, topic: str) -> None:
+    dead = DeadLetters(log, "g", [topic])
+    message = await published(log, topic)
+    for text in ("one", "two", "three"):
+        await dead.put(message, InvalidEvent(text), stage="decode")
+
+    async with aclosing(dead.redrive_all(dead.list())) as done:
+        async for _ in done:
+            break
+    again = [each async for each in dead.redrive_all(dead.list())]
+    assert [each.was_sent for each in again] == [True, True]
+    assert len([message async for message in log.browse(topic)]) == 4
 
 
 async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topic: str) -> None:
