@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from core.supported import refuse_unsupported
+
 SERVICES = ("run", "watch")
 _INTERRUPTED = 130
 
@@ -17,6 +19,7 @@ def _end_at_once(_signal: int, _frame: object) -> None:
 
 def main() -> None:
     """Run `archon-agent` with the process's arguments."""
+    refuse_unsupported()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us; nothing else may take its number
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from core.supported import refuse_unsupported
+
 USAGE = 2
 # What has an answer without a terminal; a browser's visit has none either, and says so by its driver.
 _WITHOUT_TERMINAL = {"--help", "-h", "--serve"}
@@ -13,6 +15,7 @@ _DRIVER = "TEXTUAL_DRIVER"
 
 def main() -> None:
     """Run `archon-tui` with the process's arguments."""
+    refuse_unsupported()
     if sys.argv[1:] in (["--version"], ["-V"]):
         from core import __version__
 

@@ -16,12 +16,15 @@ from core.errors import AnalysisFailed, BackendUnavailable
 from core.events.record import Analysis
 from core.events.v2 import ObjectStorageConfig
 from core.intelligence.base import FileToAnalyze
+from core.intelligence.pool import MEMORY_LIMIT
 from core.log.base import EventLog
+from core.machine import can_limit_memory
 from core.settings import Settings
 from core.telemetry.health import Check, Finding, State
 
 OpenLog = Callable[[], AbstractAsyncContextManager[EventLog]]
 
+UNLIMITED = "; this system cannot limit the memory of a process, so large ones are replaced between files"
 HOME_HINT = "free some space, or move it: ARCHON_HOME=DIR"
 _SAMPLE = FileToAnalyze("health.py", b"def sample(x):\n    return x\n", "python")
 
@@ -110,7 +113,8 @@ def pool_check(analyzer: Analyzer, busy: Callable[[], bool] = lambda: False) -> 
         (answer,) = await analyzer.analyze_many([_SAMPLE])
         if isinstance(answer, AnalysisFailed):
             raise answer
-        return Finding("a sample file was analysed")
+        limited = await asyncio.to_thread(can_limit_memory, MEMORY_LIMIT)
+        return Finding("a sample file was analysed" + ("" if limited else UNLIMITED))
 
     return Check("process pool", probe)
 

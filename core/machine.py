@@ -93,6 +93,19 @@ def limit_memory(limit: int) -> bool:
     return True
 
 
+@cache
+def can_limit_memory(limit: int) -> bool:
+    """Whether `limit_memory` works on this system; tried in a process of its own."""
+    import subprocess
+
+    attempt = f"from core.machine import limit_memory; raise SystemExit(0 if limit_memory({limit}) else 3)"
+    try:
+        done = subprocess.run([sys.executable, "-c", attempt], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return True  # nothing is known, and nothing is to be said
+    return done.returncode != 3
+
+
 def peak_memory() -> int:
     """The most memory that this process held at once, in bytes (getrusage(2): KiB on Linux)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -78,6 +78,16 @@ def test_the_main_job(environment: dict[str, str], tmp_path: Path) -> None:
     assert len(found if isinstance(found, list) else found["records"]) == len(FILES)
     code, checks = agent(environment, "doctor")
     assert code == 0, checks
+    assert "cannot limit the memory" in json.dumps(checks)
+
+
+@pytest.mark.parametrize("face", ["archon_agent", "archon_tui"])
+def test_windows_is_refused_in_one_line(face: str) -> None:
+    start = f"import sys; sys.platform = 'win32'; from {face}.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "WSL 2" in done.stderr
 
 
 @pytest.mark.slow
