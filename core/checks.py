@@ -19,6 +19,7 @@ from core.intelligence.base import FileToAnalyze
 from core.intelligence.pool import MEMORY_LIMIT
 from core.log.base import EventLog
 from core.machine import can_limit_memory
+from core.safety.private import make_private
 from core.settings import Settings
 from core.telemetry.health import Check, Finding, State
 
@@ -90,7 +91,7 @@ def disk_check(name: str, directory: Path, min_free: float, *, required: bool) -
 
 def _look_at_disk(directory: Path, min_free: float) -> Finding:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory)
         with tempfile.TemporaryFile(dir=directory, prefix=".check-") as file:
             file.write(b"\0" * 4096)
             os.fsync(file.fileno())

@@ -24,6 +24,7 @@ from typing import Self, TypeVar
 
 from core.errors import ArchonError, BackendUnavailable, ConfigurationError
 from core.safety.path import from_bytes, to_bytes
+from core.safety.private import claim_private
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -145,7 +146,7 @@ def connect(
 
 
 def _connect(path: Path, schema: Schema, busy_timeout_s: float) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    claim_private(path.parent)
     with suppress(FileExistsError):
         # Only ever on a new file: closing any descriptor of an open database would drop its locks.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.errors import ArchonError, ConfigurationError, UnsafeInput, UsageError
 from core.progress import RunEvent
 from core.safety.display import display
+from core.safety.private import make_private
 from core.safety.redact import redact
 from core.summary import IngestSummary
 
@@ -85,7 +86,7 @@ class Recorder:
         self._clock = clock
         self._started = self._flushed_at = clock()
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(file.parent)
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
             raise UsageError(f"cannot record to {display(str(file))}: {error.strerror}") from None

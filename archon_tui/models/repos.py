@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from archon_tui.chosen import Chosen, chosen, is_url
 from core.errors import ArchonError
+from core.safety.private import make_private, write_private
 
 if TYPE_CHECKING:
     from core.journal import Journal
@@ -179,9 +180,9 @@ class Recent:
             for each in entries
         ]
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._file.parent)
             scratch = self._file.with_suffix(f".{os.getpid()}")
-            scratch.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+            write_private(scratch, json.dumps(data, indent=1) + "\n")
             scratch.replace(self._file)
         except OSError:
             return  # the list is a convenience; a read-only disk must not end the session

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from core.safety.private import make_private
+
 _KEY = re.compile(r"[0-9a-f]{64}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -30,7 +32,7 @@ class DiskShelf:
     def make(self) -> None:
         """Make the directories, readable by their owner only: contents may be private source code."""
         for directory in (self.directory, self._objects, self._partial):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(directory)
 
     def path(self, key: str) -> Path:
         """Where an entry is, or would be."""

@@ -26,6 +26,7 @@ from core.git.commit_list import CommitLists
 from core.git.errors import CloneTooLarge
 from core.git.packs import PackStore
 from core.safety.git_url import GitUrl
+from core.safety.private import write_private
 
 FIRST_STEP: Final = 1 << 20
 LARGEST_STEP: Final = 64 << 20
@@ -253,7 +254,7 @@ class CloneCache:
         path = self._shelf.path(key)
         if about and not (path / ABOUT).exists():
             temporary = path / f"{ABOUT}.{os.getpid()}"
-            temporary.write_text(json.dumps(about))
+            write_private(temporary, json.dumps(about))
             temporary.rename(path / ABOUT)
         object_format = get_object_format(about.get("object_format", "sha1"))
         packs = PackStore(path / PACKS, object_format, self._max_object_bytes)

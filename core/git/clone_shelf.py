@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from core.git.incoming import INCOMING, in_use
+from core.safety.private import make_private
 
 USE: Final = "use"
 PACKS: Final = "packs"
@@ -36,7 +37,7 @@ class CloneShelf:
     def make(self) -> None:
         """Make the directories, readable by their owner only: they hold private source code."""
         for directory in (self.clones.parent, self.clones, self._trash):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(directory)
 
     def path(self, key: str) -> Path:
         """Where a clone is, or would be."""

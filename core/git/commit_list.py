@@ -21,6 +21,7 @@ from core.git.errors import CorruptPack
 from core.repository.facts import Skip, SkipReason
 from core.repository.git_tree import Objects, TreeFile, TreeListing
 from core.safety.path import to_bytes
+from core.safety.private import write_private
 
 LISTS_IN_MEMORY: Final = 4
 HAVES: Final = 4
@@ -106,7 +107,7 @@ class CommitLists:
         path = self._directory / commit
         temporary = path.with_name(f"{commit}.{os.getpid()}.{threading.get_ident()}")
         try:
-            temporary.write_bytes(deflated + hashlib.sha256(deflated).digest())
+            write_private(temporary, deflated + hashlib.sha256(deflated).digest())
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from core.git.errors import CorruptPack
 from core.git.incoming import INCOMING, Incoming, in_use, scan_file
 from core.git.open_pack import OpenPack
 from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, object_id
+from core.safety.private import make_private
 
 # Pages of mapped packs that were read are given back this often, in bytes.
 RELEASE_BYTES: Final = 4 << 20
@@ -41,7 +42,7 @@ class PackStore:
         self._lock = threading.RLock()
         self._packs: dict[str, OpenPack] = {}
         self._unreleased = 0
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(directory)
 
     def missing(self, oids: Iterable[str]) -> list[str]:
         """Those of `oids` that are not here, in order."""

@@ -11,6 +11,7 @@ from typing import Final
 from core.batches import PackedFile
 from core.errors import BackendUnavailable, ConfigurationError
 from core.events.common import ContentStrategy
+from core.safety.private import make_private, write_private
 from core.settings import Settings
 from core.strategies.learned import LearnedSelector
 from core.strategies.model import Model, load
@@ -31,10 +32,10 @@ def activate(model: Model, settings: Settings) -> Path:
     """Write the model and its digest, so that runs from now on use it. Raises `BackendUnavailable`."""
     home = directory(settings)
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(home)
         for name, text in ((MODEL, model.to_json()), (DIGEST, model.digest)):
             temporary = home / f"{name}.{os.getpid()}"
-            temporary.write_text(text, encoding="utf-8")
+            write_private(temporary, text)
             temporary.replace(home / name)
     except OSError as error:
         raise BackendUnavailable(f"{home} cannot be written: {error.strerror}") from None

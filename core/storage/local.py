@@ -20,6 +20,7 @@ import aiofiles
 from core.errors import BackendUnavailable, ContentChanged, ContentMissing
 from core.events.v2 import ObjectStorageConfig
 from core.safety.path import check_relative_path, open_confined
+from core.safety.private import make_private
 from core.storage.base import PresignedUrl, StoredObject
 
 BUCKET: Final = "local"
@@ -59,7 +60,7 @@ class LocalStorageClient:
         partial = self._partial / secrets.token_hex(16)
         try:
             for directory in (self._partial, target.parent):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(directory)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -143,7 +144,7 @@ class LocalStorageClient:
 
     async def check(self) -> None:
         def writable() -> None:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._directory)
             if not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

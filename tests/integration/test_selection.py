@@ -70,7 +70,7 @@ async def test_the_active_model_decides_and_the_event_says_so(tmp_path: Path) ->
         summary = await job.publisher.publish(job.planner.stream())
     assert summary.by_strategy.keys() == {OBJECT}
     async with open_log(configured) as log:
-        (message,) = [message async for message in log.browse(REQUESTED_V2)]
+        message, *_ = [message async for message in log.browse(REQUESTED_V2)]
     assert json.loads(message.value or b"")["metadata"]["extra"] == {
         "selector": "learned",
         "selector_model": model.id,
