@@ -200,9 +200,10 @@ class _Positioned(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        count = os.preadv(self._descriptor, [buffer], self._position)
-        self._position += count
-        return count
+        data = os.pread(self._descriptor, len(buffer), self._position)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def _padded_name(stream: BinaryIO, flags: int, size: int) -> bytes:
