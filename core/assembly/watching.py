@@ -73,7 +73,7 @@ def watched_repository(settings: Settings, entry: WatchedRepository) -> Watched:
     credentials_for(url, entry.credentials_ref)
     return Watched(
         str(url),
-        checked_name(entry.project_name) if entry.project_name else directory_name(url.name),
+        directory_name(url.name) if entry.project_name is None else checked_name(entry.project_name),
         check_ref_name(entry.branch.removeprefix(_HEADS)) if entry.branch is not None else None,
         entry.credentials_ref,
         entry.interval or settings.watch.interval,

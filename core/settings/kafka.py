@@ -29,7 +29,8 @@ def check_servers(servers: tuple[str, ...]) -> tuple[str, ...]:
     for server in servers:
         match = _SERVER.fullmatch(server)
         if not match or not 0 < int(match[1] or 9092) < 65536:
-            raise ValueError(f"{server!r} is not HOST:PORT")
+            shown = "a server" if "@" in server else repr(server)  # what is before an @ may be a secret
+            raise ValueError(f"{shown} is not HOST:PORT")
     return servers
 
 
