@@ -12,9 +12,11 @@ from typing import Any
 
 from core.errors import ArchonError, RetryableError
 from core.log.base import EventLog, LogConsumer, LogMessage, TopicPartition
+from core.log.lag import LOST_HINT
 from core.log.offsets import OffsetTracker
 from core.outcome_events import BatchOutcome
 from core.processor import RequestProcessor
+from core.progress import EventsLost, Listener, ignore
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +102,10 @@ class Consumer:
         member_id: str,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        listener: Listener = ignore,
     ) -> None:
+        self._tell = listener
+        self._checked: frozenset[TopicPartition] = frozenset()
         self._log = log
         self._processor = processor
         self._group = group
@@ -216,6 +221,8 @@ class Consumer:
                 if self._is_full():
                     await self._hold(member, stopped)
                     continue
+                if member.assignment() != self._checked:
+                    await self._look_for_losses(member.assignment())
                 taken = await self._take(member, POLL_SECONDS)
                 if not taken and not self._tasks:
                     await self._pass_over(member)
@@ -223,6 +230,30 @@ class Consumer:
                     return
         finally:
             stopped.cancel()
+
+    async def _look_for_losses(self, assigned: frozenset[TopicPartition]) -> None:
+        """Tell events of newly assigned partitions that the log removed before the group had read them."""
+        gained, self._checked = assigned - self._checked, assigned
+        if not gained:
+            return
+        try:
+            places = await self._log.lag(self._group, self._topics)
+        except RetryableError as error:
+            logger.info("whether events were lost is not known: %s", error)
+            return
+        for place in places:
+            if TopicPartition(place.topic, place.partition) not in gained or place.committed is None:
+                continue
+            if (lost := place.begin - place.committed) > 0:
+                self._tell(EventsLost(place.topic, place.partition, place.committed, lost))
+                logger.error(
+                    "%d events of %s/%d from offset %d on were removed unread; %s",
+                    lost,
+                    place.topic,
+                    place.partition,
+                    place.committed,
+                    LOST_HINT,
+                )
 
     async def _pass_over(self, member: LogConsumer) -> None:
         """Commit past offsets that no message has, such as the end markers of transactions."""

@@ -228,6 +228,16 @@ class BatchFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The log removed events of a partition, from `offset` on, before the group had read them."""
+
+    topic: str
+    partition: int
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatchAbandoned:
     """Work on a batch ended before its results were durable; it will be delivered again."""
 
@@ -276,7 +286,8 @@ class SpanEnded:
 
 
 RunEvent = (
-    BatchAbandoned
+    EventsLost
+    | BatchAbandoned
     | FilesExpected
     | FilesScanned
     | FileSkipped

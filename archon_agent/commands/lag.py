@@ -57,7 +57,9 @@ def lag(
     """Show a group's lag in messages and seconds, its rates, and a verdict with the reason.
 
     OK: keeps up or gets there. WARN: moves, but the lag grows. STALL: does not move. STOP: nobody works on
-    it any more. REWIND: was set back. With --watch verdicts look back a minute, else a few seconds.
+    it any more. REWIND: was set back. RESET: stands beyond the end, as after the topic was
+    made anew. LOST: the log removed events unread. With --watch verdicts look back a minute, else a few
+    seconds.
     """
     run_async(lambda stop: _lag(loaded, watch, interval, as_json, stop))
 

@@ -19,6 +19,8 @@ STATES = {
     Verdict.STALL: State.FAIL,
     Verdict.STOP: State.FAIL,
     Verdict.REWIND: State.FAIL,
+    Verdict.RESET: State.FAIL,
+    Verdict.LOST: State.FAIL,
 }
 INFINITE = float("inf")
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}

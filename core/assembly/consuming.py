@@ -133,6 +133,7 @@ async def consuming(
             topics=settings.log.topics,
             member_id=source.instance_id,
             limits=Limits(bytes=agent.bytes_in_flight, grace_s=agent.grace),
+            listener=listener,
         )
         storage = await storage_to_check(settings, stack)
         limits = WarmLimits(max_bytes=settings.git.max_fetch_bytes, deadline_s=settings.http.warm_deadline)

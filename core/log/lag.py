@@ -13,13 +13,18 @@ from itertools import pairwise
 
 from core.log.base import PartitionLag, TopicPartition
 
+LOST_HINT = "archon-agent ingest --force-reindex publishes the files again"
 WINDOW_S = 60.0
 HISTORY_S = 600.0
 PATIENCE_S = 30.0
 
 
 class Verdict(StrEnum):
-    """Worst last. The names are Burrow's."""
+    """Worst last. The names are Burrow's, but for the last two.
+
+    RESET: the group's offset lies beyond the end, as after a topic was made anew. LOST: the log removed
+    events that the group had not read.
+    """
 
     UNKNOWN = "UNKNOWN"
     OK = "OK"
@@ -27,6 +32,8 @@ class Verdict(StrEnum):
     STALL = "STALL"
     STOP = "STOP"
     REWIND = "REWIND"
+    RESET = "RESET"
+    LOST = "LOST"
 
 
 _SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
@@ -40,6 +47,7 @@ class Sample:
     committed: int | None
     end: int
     lag: int
+    begin: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ class LagWindow:
             del self._samples[where]
         for where, place in self._places.items():
             samples = self._samples.setdefault(where, deque())
-            samples.append(Sample(at, place.committed, place.end, place.lag))
+            samples.append(Sample(at, place.committed, place.end, place.lag, place.begin))
             while samples[0].at < at - self._history_s:
                 samples.popleft()
 
@@ -160,6 +168,10 @@ def _verdict(
     samples: Sequence[Sample], recent: Sequence[Sample], patience_s: float, abandoned: bool
 ) -> tuple[Verdict, str]:
     last = samples[-1]
+    if last.committed is not None and last.committed < last.begin:
+        return Verdict.LOST, f"{_events(last.begin - last.committed)} gone unread; {LOST_HINT}"
+    if last.committed is not None and last.committed > last.end:
+        return Verdict.RESET, f"the group is at {last.committed:,}, the log ends at {last.end:,}"
     if back := _set_back(recent):
         before, after = back
         return Verdict.REWIND, f"was set back from {before:,} to {after:,}"
@@ -184,6 +196,10 @@ def _verdict(
     if len(lags) > 2 and lags == sorted(lags) and lags[0] < lags[-1]:
         return Verdict.WARN, f"moves, but {lags[-1] - lags[0]:,} more wait than {_span(recent):,.0f} s ago"
     return Verdict.OK, f"moves; {_waiting(last.lag)}"
+
+
+def _events(count: int) -> str:
+    return "1 event is" if count == 1 else f"{count:,} events are"
 
 
 def _waiting(lag: int) -> str:

@@ -116,6 +116,12 @@ class DeliveryFamilies:
         self.dead_letters = make.counter(
             "archon_dead_letters", "events", "Events sent to a dead-letter topic.", ("reason",)
         )
+        self.events_lost = make.counter(
+            "archon_events_lost",
+            "events",
+            "Events that the log removed before this agent's group read them.",
+            ("topic",),
+        )
         self.lag_messages = make.gauge(
             "archon_consumer_lag_messages",
             "messages",
@@ -131,7 +137,7 @@ class DeliveryFamilies:
         self.lag_verdict = make.gauge(
             "archon_consumer_lag_verdict",
             "0 or 1",
-            "1 for the verdict on an assigned partition: ok, warn, stall, stop or rewind.",
+            "1 for the verdict on an assigned partition: ok, warn, stall, stop, rewind, reset or lost.",
             (*partition, "verdict"),
         )
         self.in_flight = make.gauge("archon_inflight_messages", "messages", "Events being processed now.")

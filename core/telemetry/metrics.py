@@ -23,6 +23,7 @@ from core.progress import (
     BatchRefused,
     BreakerChanged,
     DeadLettered,
+    EventsLost,
     FallbackUsed,
     FileAnalyzed,
     FileFailed,
@@ -150,6 +151,8 @@ class Metrics:
                 self.ingestion.skipped.labels(CONSUME, "excluded_by_request").inc(excluded)
                 self.ingestion.skipped.labels(CONSUME, "superseded").inc(late)
                 self.ingestion.deletions.labels(CONSUME).inc(deleted)
+            case EventsLost(topic=topic, count=lost):
+                self.delivery.events_lost.labels(topic).inc(lost)
             case DeadLettered(reason=reason):
                 self.delivery.dead_letters.labels(reason).inc()
 

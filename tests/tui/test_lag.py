@@ -76,6 +76,8 @@ def test_every_verdict_has_glyph_word_and_colour() -> None:
         Verdict.STALL: ["✗", "STALL"],
         Verdict.STOP: ["✗", "STOP"],
         Verdict.REWIND: ["✗", "REWIND"],
+        Verdict.RESET: ["✗", "RESET"],
+        Verdict.LOST: ["✗", "LOST"],
     }
 
 

@@ -119,3 +119,12 @@ def test_a_group_that_committed_nothing_is_unknown() -> None:
     window = LagWindow("g")
     window.add([], 0.0)
     assert window.report().verdict is Verdict.UNKNOWN
+
+
+def test_events_that_were_removed_unread_are_the_worst_that_can_be_said() -> None:
+    lost = judge([Sample(0, 10, 50, 20, 30)])
+    assert lost.verdict is Verdict.LOST
+    assert "20 events are gone unread" in lost.why
+    assert "--force-reindex" in lost.why
+    assert judge([Sample(0, 60, 50, 0, 0)]).verdict is Verdict.RESET
+    assert max(Verdict, key=list(Verdict).index) is Verdict.LOST

@@ -25,6 +25,9 @@ _HEARTBEAT_S = 1.0
 # aiokafka's poll waits for the end of a rebalance whatever its timeout: so much longer, and no more.
 _REBALANCE_GLANCE_S = 1.0
 # Room for one message of the largest size archon sends; a larger one still comes, alone.
+_METADATA_MS = 15_000
+"""How soon a topic that was made anew, or got partitions, is consumed."""
+
 _FETCH_BYTES = 6 * 1024 * 1024
 
 
@@ -58,6 +61,7 @@ class KafkaConsumer:
             isolation_level="read_committed",  # what was aborted was never published
             # aiokafka keeps what an assignor remembers in its class: every member needs its own.
             partition_assignment_strategy=(type("Sticky", (StickyPartitionAssignor,), {}),),
+            metadata_max_age_ms=_METADATA_MS,
             session_timeout_ms=_ms(settings.session_timeout),
             heartbeat_interval_ms=_ms(min(_HEARTBEAT_S, settings.session_timeout / 3)),
             rebalance_timeout_ms=_ms(settings.rebalance_timeout),
