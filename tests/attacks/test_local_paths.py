@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,31 @@ async def test_no_link_leads_out_of_the_root(roots: Path, tmp_path: Path, where:
             answer = await read([roots], roots / "project", "linked.py")
     assert isinstance(answer, ArchonError)
     assert answer.reason in ("unsafe_input", "content_missing")
+
+
+async def test_a_directory_that_becomes_a_link_while_it_is_read_leads_nowhere(
+    roots: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside" / "a.py").write_bytes(SECRET)
+    src, aside = roots / "project" / "src", roots / "project" / "aside"
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            src.rename(aside)
+            src.symlink_to(tmp_path / "outside")
+            src.unlink()
+            aside.rename(src)
+
+    swapping = asyncio.create_task(asyncio.to_thread(swap))
+    try:
+        answers = [await read([roots], roots / "project", "src/a.py") for _ in range(500)]
+    finally:
+        done.set()
+        await swapping
+    contents = {answer.content for answer in answers if isinstance(answer, Fetched)}
+    assert contents <= {b"x = 1\n"}
+    assert any(isinstance(answer, ArchonError) for answer in answers), "the swap was met"
 
 
 @pytest.mark.parametrize("project", ["../outside", "project/../../outside", "/etc", "outside"])
