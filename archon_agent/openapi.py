@@ -133,7 +133,7 @@ ROUTES: dict[str, tuple[str, str, _Model | None, _Answers]] = {
         {
             200: (HookAnswer, "genuine, and nothing is to be done"),
             202: (HookAnswer, "genuine; a watched branch will be looked at"),
-            503: (Problem, "the secret of watch.hook_secret cannot be read"),
+            503: (Problem, "the secret of watch.hook_secret cannot be read, or too many requests at once"),
         },
     ),
 }
@@ -141,12 +141,16 @@ SIGNED = {"/api/hooks/push": SIGNATURES}
 """Paths whose requests prove themselves by one of these headers, instead of by a bearer token."""
 
 _REFUSALS: _Answers = {
-    400: (Problem, "not the JSON that is expected"),
+    400: (Problem, "not the JSON that is expected, or not what the headers say"),
     401: (Problem, "no bearer token, or a wrong one"),
-    403: (Problem, "not from here: the server has no token, or the Host is not this machine"),
+    403: (
+        Problem,
+        "refused: the server has no token, the Host is not this machine, or a page of another site asks",
+    ),
     408: (Problem, "the body did not come in time"),
     413: (Problem, "the body is too large"),
     415: (Problem, "the body is not application/json"),
+    503: (Problem, "too many requests at once"),
 }
 
 
@@ -183,7 +187,7 @@ def _operation(path: str, summary: str, body: _Model | None, answers: _Answers) 
         signed: list[dict[str, list[str]]] = [{name: []} for name in SIGNED.get(path, ())]
         operation["security"] = signed or [{"token": []}, {}]
         operation["requestBody"] = {"required": True, "content": _content(body)}
-        answers = answers | _REFUSALS
+        answers = _REFUSALS | answers
     operation["responses"] = {
         str(status): {"description": meaning, "content": _content(model, by_name=path == "/api/cache")}
         for status, (model, meaning) in sorted(answers.items())

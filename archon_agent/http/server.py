@@ -18,6 +18,9 @@ from core.settings.secret import read_secret
 GRACE_S = 5.0
 """How long requests may go on when the server ends."""
 
+BACKLOG = 32
+"""Connections that wait to be accepted. asyncio accepts so many before any is counted or cut off."""
+
 
 @asynccontextmanager
 async def serving(
@@ -37,7 +40,7 @@ async def serving(
     runner = Runner(app, limits, shutdown_timeout=GRACE_S)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
         try:
             await site.start()
         except OSError as error:

@@ -191,7 +191,7 @@ async def test_health_is_answered_while_every_connection_is_at_work() -> None:
         assert await place.status("/health") == 200
         place.open.set()
         assert [(await peer.answer())[0] for peer in busy] == [200] * len(busy)
-        assert await place.status(PATH, body=b"{}") in (200, 503)
+        assert await place.status(PATH, body=b"{}") == 200
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,8 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_a_bad_request(
     assert not caplog.records
 
 
-async def test_a_chunked_body_that_breaks_off_is_a_bad_request_or_nothing() -> None:
+async def test_a_chunked_body_that_breaks_off_is_a_bad_request() -> None:
     async with served() as place:
-        peer = await place.peer()
-        peer.ask(PATH, "Transfer-Encoding: chunked", "Content-Type: application/json", body=None)
         peer = await place.peer()
         head = "POST /api/cache/warm HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         peer.send(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnonsense\r\n")

@@ -215,10 +215,10 @@ async def test_hooks_with_slow_bodies_delay_no_genuine_one(place: Place) -> None
     slow = [await asyncio.open_connection(base.host, base.port) for _ in range(HOOKS_READ + 8)]
     for _, writer in slow:
         writer.write(head.encode())
-    first_ones = [asyncio.wait_for(reader.readline(), HOOK_DEADLINE_S / 2) for reader, _ in slow[:8]]
+    first_ones = [asyncio.wait_for(reader.readline(), HOOK_DEADLINE_S * 0.75) for reader, _ in slow[:8]]
     assert [line.split()[1] for line in await asyncio.gather(*first_ones)] == [b"408"] * 8
     commit = place.repository.commit({"a.py": b"x = 2\n"})
-    async with asyncio.timeout(HOOK_DEADLINE_S / 2):
+    async with asyncio.timeout(HOOK_DEADLINE_S * 0.75):
         assert await place.github(place.body(commit)) == (202, {"projects": {"shop": "queued"}})
         assert (await place.client.get("/health")).status == 200
     for _, writer in slow:
