@@ -171,7 +171,7 @@ class DiskCache:
         return self.index.clear()
 
     def verify(self, tell: Tell = quiet) -> Checkup:
-        """Read every entry; those that are corrupt are evicted."""
+        """Read every entry; those that are corrupt are evicted. What is evicted meanwhile is not corrupt."""
         read = total = corrupt = 0
         known = self.index.known()
         for key in known:
@@ -180,7 +180,9 @@ class DiskCache:
             found = self._lookup(key, hold=0, head=0, touch=False)
             read += 1
             total += size or 0
-            corrupt += isinstance(found, Miss)
+            if found is Miss.MISSING:  # evicted a moment ago, or damaged: a second look tells
+                found = self._lookup(key, hold=0, head=0, touch=False)
+            corrupt += isinstance(found, Miss) and found is not Miss.ABSENT
         return Checkup(read, total, corrupt)
 
     def usage(self) -> Usage:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,13 +21,14 @@ from core.git.http import HttpSessions
 from core.git.session import HostSession
 from core.safety.display import display
 from core.safety.git_url import GitUrl
-from core.safety.redact import redact, register_secret
+from core.safety.redact import redact, scrubbing
 from core.safety.url import origin_of
 
 POINTER_BYTES: Final = 1024
 _SIGNATURE: Final = b"version https://git-lfs.github.com/spec/v1"
 _MEDIA_TYPE: Final = "application/vnd.git-lfs+json"
 _ANSWER_BYTES: Final = 8 << 20
+_SECRET_HEADER = re.compile(r"auth|cookie|token|secret|key|signature", re.IGNORECASE)
 _READ_BYTES: Final = 1 << 16
 
 
@@ -112,8 +114,10 @@ class LfsClient:
 
     def _download(self, link: Mapping[str, Any], pointer: Pointer) -> bytes:
         headers = {str(name): str(value) for name, value in (link.get("header") or {}).items()}
-        for value in headers.values():
-            register_secret(value)
+        with scrubbing(_credentials(headers)):
+            return self._download_with(headers, link, pointer)
+
+    def _download_with(self, headers: dict[str, str], link: Mapping[str, Any], pointer: Pointer) -> bytes:
         answer = self._sessions.open("GET", str(link["href"]), headers=headers)
         content = bytearray()
         digest = hashlib.sha256()
@@ -126,6 +130,11 @@ class LfsClient:
         if len(content) != pointer.size or digest.hexdigest() != pointer.oid:
             raise ChecksumMismatch(f"the LFS object {pointer.oid[:12]} is not what its pointer says")
         return bytes(content)
+
+
+def _credentials(headers: Mapping[str, str]) -> list[str]:
+    """The values that are secrets. A host chooses its headers: plain ones would blot out words of our logs."""
+    return [value for name, value in headers.items() if _SECRET_HEADER.search(name) and len(value) >= 16]
 
 
 def _link(item: Mapping[str, Any]) -> tuple[str, dict[str, Any] | ArchonError]:

@@ -10,6 +10,9 @@ import base64
 import json
 import re
 import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 MASK = "***"
@@ -57,8 +60,9 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forms: set[str] = set()
+        self._forms: Counter[str] = Counter()
         self._known: re.Pattern[str] | None = None
+        self._is_stale = False
 
     def register(self, secret: str) -> None:
         """Scrub `secret` from now on, in every form it is likely to be met in.
@@ -66,22 +70,43 @@ class Redactor:
         Forms: itself, each longer line of it, percent-encoded, JSON-escaped, and its base64 (standard
         and URL-safe) at any position inside a longer encoded text, as in a Basic header.
         """
-        values = {secret.strip(), *(line.strip() for line in secret.splitlines())}
-        forms = {form for value in values if len(value) >= SHORTEST_SECRET for form in _forms_of(value)}
         with self._lock:
-            if forms <= self._forms:
-                return
-            self._forms |= forms
-            longest_first = sorted(self._forms, key=len, reverse=True)
-            self._known = re.compile("|".join(map(re.escape, longest_first)))
+            for form in _all_forms(secret):
+                if form not in self._forms:
+                    self._forms[form] = 1
+                    self._is_stale = True
+
+    @contextmanager
+    def scrubbing(self, secrets: Iterable[str]) -> Iterator[None]:
+        """Scrub `secrets` while inside: what a host gave for one exchange is worth nothing after it."""
+        forms = [form for secret in secrets for form in _all_forms(secret)]
+        with self._lock:
+            self._forms.update(forms)
+            self._is_stale = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._forms.subtract(forms)
+                self._forms += Counter()  # drops what is counted down to nothing
+                self._is_stale = True
+
+    def _pattern(self) -> re.Pattern[str] | None:
+        """Every known form, longest first; made when it is first needed, so that registering is cheap."""
+        if self._is_stale:
+            with self._lock:
+                longest_first = sorted(self._forms, key=len, reverse=True)
+                self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+                self._is_stale = False
+        return self._known
 
     def __call__(self, text: str) -> str:
         """`text` with every secret replaced by `***`. Linear in the length of the text."""
         # By shape first: a line of a key that is registered too would break the shape.
         if "PRIVATE KEY" in text:
             text = _PRIVATE_KEY.sub(MASK, text)
-        if self._known:
-            text = self._known.sub(MASK, text)
+        if known := self._pattern():
+            text = known.sub(MASK, text)
         if "://" in text:
             text = _USERINFO.sub(f"://{MASK}@", text)
         if "?" in text:
@@ -96,6 +121,11 @@ class Redactor:
 def _without_signature(match: re.Match[str]) -> str:
     """A query that carries any credential goes whole: parts of a signed link are of no use to a reader."""
     return f"?{MASK}" if _SIGNED_PARAMETER.search(match[0]) else match[0]
+
+
+def _all_forms(secret: str) -> set[str]:
+    values = {secret.strip(), *(line.strip() for line in secret.splitlines())}
+    return {form for value in values if len(value) >= SHORTEST_SECRET for form in _forms_of(value)}
 
 
 def _forms_of(value: str) -> set[str]:
@@ -113,6 +143,9 @@ _process = Redactor()
 
 register_secret = _process.register
 """Make a secret's value known to `redact` for the life of the process."""
+
+scrubbing = _process.scrubbing
+"""Make secrets known to `redact` for the time of a `with` block."""
 
 redact = _process.__call__
 """Scrub text before it is logged, raised, published or shown."""

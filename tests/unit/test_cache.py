@@ -331,6 +331,22 @@ def test_clear_and_verify(cache: DiskCache, directory: Path) -> None:
     assert get(cache, good) is Miss.ABSENT
 
 
+def test_an_entry_that_is_evicted_while_verify_reads_is_not_corrupt(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (b"one", b"two", b"three"):
+        put(cache, content)
+    seen: list[int] = []
+
+    def evict_all(read: int, _total: int | None) -> None:
+        seen.append(read)
+        if read == 1:
+            cache.clear()
+
+    assert cache.verify(evict_all).corrupt == 0
+    assert seen == [0, 1, 2]
+
+
 def test_verify_does_not_count_as_use(cache: DiskCache) -> None:
     first, second = put(cache, b"a" * 40), put(cache, b"b" * 40)
     get(cache, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from urllib.parse import quote, quote_plus
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.git.lfs import _credentials
 from core.safety.redact import MASK, Redactor, redact, register_secret
 
 CANARY = "s3cr3t/Canary+Value=="
@@ -138,3 +140,36 @@ def test_a_registered_line_of_a_private_key_does_not_spare_the_rest() -> None:
     redactor = Redactor()
     redactor.register(first)
     assert redactor(f"{first}\nb3BlbnNzaA\n-----END OPENSSH PRIVATE KEY-----") == MASK
+
+
+def test_secrets_of_an_exchange_are_scrubbed_while_it_lasts_and_no_longer() -> None:
+    redactor = Redactor()
+    redactor.register("kept-for-good")
+    with redactor.scrubbing(["of-this-exchange", "kept-for-good"]):
+        assert redactor("of-this-exchange kept-for-good") == "*** ***"
+    assert redactor("of-this-exchange kept-for-good") == "of-this-exchange ***"
+
+
+def test_many_secrets_are_registered_in_linear_time() -> None:
+    redactor = Redactor()
+    compiled = 0
+    compile_ = re.compile
+
+    def counted(*arguments: object) -> object:
+        nonlocal compiled
+        compiled += 1
+        return compile_(*arguments)  # type: ignore[call-overload]
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(re, "compile", counted)
+        for number in range(300):
+            redactor.register(f"token-{number:06d}-abcdefghijklmnop")
+        assert redactor("token-000299-abcdefghijklmnop") == "***"
+    assert compiled == 1
+
+
+def test_headers_that_a_host_chose_do_not_blot_out_words() -> None:
+    plain = {"Accept": "application/vnd.git-lfs", "X-Note": "src/main.py failed today"}
+    assert _credentials(plain) == []
+    assert _credentials({"Authorization": "failed"}) == []
+    assert _credentials({"Authorization": "Bearer abcdefghijklmnop"}) == ["Bearer abcdefghijklmnop"]
