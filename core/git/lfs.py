@@ -133,7 +133,7 @@ class LfsClient:
 
 
 def _credentials(headers: Mapping[str, str]) -> list[str]:
-    """The values that are secrets. A host chooses its headers: plain ones would blot out words of our logs."""
+    """The values that are secrets. A host chooses its headers: plain ones would blot out our logs."""
     return [value for name, value in headers.items() if _SECRET_HEADER.search(name) and len(value) >= 16]
 
 
