@@ -5,6 +5,7 @@ from tests.environment import scrub
 scrub()  # before anything that reads the environment while it is imported
 
 pytest_plugins = [
+    "tests.shuffling",
     "tests.subprocesses",
     "tests.git_repositories",
     "tests.servers.kafka",

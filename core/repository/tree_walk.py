@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,12 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class WalkRules:
     """`enter_repositories`: go into directories that are repositories of their own.
-    `by_content`: leave out virtual environments and caches that are recognised by a marker file."""
+    `by_content`: leave out virtual environments and caches that are recognised by a marker file.
+    `compose`: give names in Unicode's composed form (NFC) where the disk takes them so, too."""
 
     enter_repositories: bool
     by_content: bool
+    compose: bool = True
 
 
 class TreeWalk:
@@ -94,8 +97,24 @@ class TreeWalk:
 
     def _names(self, directory: bytes) -> dict[bytes, bool]:
         """The names in a directory and whether each is a directory."""
-        with os.scandir(self._cursor.enter(directory.rstrip(b"/"))) as scan:
-            return {os.fsencode(item.name): item.is_dir(follow_symlinks=False) for item in scan}
+        descriptor = self._cursor.enter(directory.rstrip(b"/"))
+        with os.scandir(descriptor) as scan:
+            return {
+                os.fsencode(self._name(item, descriptor)): item.is_dir(follow_symlinks=False) for item in scan
+            }
+
+    def _name(self, item: os.DirEntry[str], directory: int) -> str:
+        """The name to publish. Disks of Macs answer in NFD or NFC, and take both for one file."""
+        if not self._rules.compose or item.name.isascii():
+            return item.name
+        composed = unicodedata.normalize("NFC", item.name)
+        if composed == item.name:
+            return composed
+        try:
+            status = os.stat(composed, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return item.name
+        return composed if status.st_ino == item.inode() else item.name
 
     def _is_disposable(self, directory: bytes, names: dict[bytes, bool]) -> bool:
         if _VIRTUALENV_MARKER in names:

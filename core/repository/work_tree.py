@@ -60,7 +60,9 @@ class WorkTree:
                 for tracked in self._tracked():
                     yield tracked.look(lister)
                 return
-            with closing(TreeWalk(self._top, WalkRules(enter_repositories=False, by_content=False))) as walk:
+            composed = self._is_set("precomposeunicode")
+            rules = WalkRules(enter_repositories=False, by_content=False, compose=composed)
+            with closing(TreeWalk(self._top, rules)) as walk:
                 yield from self._with_untracked(walk, lister)
 
     def count_files(self) -> int:
@@ -83,6 +85,7 @@ class WorkTree:
         return tracked_files(self._git, self._prefix)
 
     def _with_untracked(self, walk: TreeWalk, lister: Lister) -> Iterator[Entry | Skip]:
+        by_case = self._tracked_by_case() if self._is_set("ignorecase") else {}
         submodules = set()
         last = b""
         tracked: Iterator[tuple[bytes, TrackedFile | Found]] = (
@@ -102,7 +105,18 @@ class WorkTree:
                     yield Skip(lister.name(item.path), item.skip.reason, item.skip.detail)
             elif position != last:
                 status = lister.look(item.path)
-                yield status if isinstance(status, Skip) else lister.entry(item.path, status)
+                if isinstance(status, Skip):
+                    yield status
+                elif not _is_one_file(by_case.get(item.path.lower()), status, lister):
+                    yield lister.entry(item.path, status)
+
+    def _tracked_by_case(self) -> dict[bytes, bytes]:
+        """The names of tracked files by their lower case (ASCII, as Git compares them)."""
+        return {file.indexed.name.lower(): file.indexed.name for file in self._tracked()}
+
+    def _is_set(self, name: str) -> bool:
+        """Whether a Boolean of `core`, as git-config(1) describes it, is true."""
+        return (self._git.setting("core", name) or "").lower() in _TRUE
 
     def _ignore_rules(self, walk: TreeWalk) -> IgnoreRules:
         """Git's rules above the prefix: the user's, the repository's own, `.gitignore` files."""
@@ -124,7 +138,7 @@ class WorkTree:
             prefix=self._prefix,
             weakest=self._attributes(self._user_file("core", "attributesfile", "attributes")),
             strongest=self._attributes(self._git.common_dir / "info/attributes"),
-            converts=(self._git.setting("core", "autocrlf") or "").lower() in _TRUE,
+            converts=self._is_set("autocrlf"),
             clock=self._clock,
         )
 
@@ -150,6 +164,14 @@ class WorkTree:
     def close(self) -> None:
         """Give the descriptors back; idempotent."""
         self._reader.close()
+
+
+def _is_one_file(tracked: bytes | None, found: os.stat_result, lister: Lister) -> bool:
+    """Whether the disk takes a tracked name for the file that was found under another."""
+    if tracked is None:
+        return False
+    status = lister.look(tracked)
+    return not isinstance(status, Skip) and os.path.samestat(status, found)
 
 
 def _content(path: Path | None) -> bytes:

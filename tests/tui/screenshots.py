@@ -49,7 +49,7 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
     page: Any = app.page
     await until(pilot, lambda: len(page.repos.rows) >= 3 and all(repo.looked for repo in page.repos.rows.all))
     await until(pilot, lambda: app.seen and "state" in view(page, "#repo"))
-    await pilot.pause(0.5)
+    await still(pilot)
     save("repos")
 
     await pilot.press("4")
@@ -69,7 +69,7 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
 
     await pilot.press("R", "y")
     await until(pilot, lambda: session.run and session.run.state.is_over)
-    await pilot.pause(0.5)
+    await still(pilot)
     save("run")
 
     await pilot.press("7")
@@ -78,13 +78,13 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
     events = app.page
     events.set_filter("kind:dead")
     await until(pilot, lambda: 0 < len(events.events.rows) < 5)
-    await pilot.pause(0.5)
+    await still(pilot)
     save("events")
 
     await pilot.press("9")
     await until(pilot, lambda: app.page.NAME == "results" and len(app.page.main_list.rows) > 0)  # type: ignore[union-attr]
     await pilot.press("s", "s", "s", "s", "s", "s")
-    await pilot.pause(0.5)
+    await still(pilot)
     save("results")
 
     for key, name in (("5", "cache"), ("6", "cost"), ("8", "health")):
@@ -92,6 +92,15 @@ async def walk(app: ArchonApp, pilot: Pilot[Any], session: Session, home: Path, 
         await until(pilot, partial(_is_filled, app, name))
         await pilot.pause()
         save(name)
+
+
+async def still(pilot: Pilot[Any]) -> None:
+    """Wait until the screen is drawn the same twice, with the application idle in between."""
+    async with asyncio.timeout(PATIENCE_S):
+        drawn, before = pilot.app.export_screenshot(), ""
+        while drawn != before:
+            await pilot.pause()
+            before, drawn = drawn, pilot.app.export_screenshot()
 
 
 def _is_filled(app: ArchonApp, name: str) -> bool:
