@@ -140,7 +140,8 @@ def first_line(error: Exception) -> str:
     """What is wrong with a body, without repeating what it holds."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
-        return display(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        message = first["msg"].removeprefix("Value error, ")
+        return display(f"{'.'.join(map(str, first['loc']))}: {message}")
     return display(redact(str(error)))
 
 

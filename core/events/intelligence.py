@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from core.events.common import AnyText, ContentEncoding, Timestamped, Wire
+from core.events.common import AnyText, ContentEncoding, Text, Timestamped, Wire
 from core.events.order import RequestPosition
 
 SymbolKind = Literal[
@@ -136,14 +136,14 @@ class BridgeIntelligenceRequest(Wire):
     """Ask for one file's intelligence; `content` is preferred, `file_path` is the v1 fallback."""
 
     file_path: AnyText
-    project_name: str = "default"
+    project_name: Annotated[Text, Field(min_length=1, max_length=100)] = "default"
     project_path: AnyText | None = None
-    language: str | None = None
+    language: Text | None = None
     content: str | None = None
     content_encoding: ContentEncoding = "utf-8"
     content_strategy: str | None = None
-    checksum: str | None = None
-    correlation_id: str | None = None
+    checksum: Text | None = None
+    correlation_id: Text | None = None
 
 
 class BridgeIntelligenceResponse(Wire):

@@ -157,6 +157,21 @@ async def test_bodies_that_are_not_what_is_asked_for_are_refused(
         assert set(await answer.json()) == {"error"}
 
 
+@pytest.mark.parametrize("field", ["project_name", "language", "checksum", "correlation_id"])
+async def test_text_that_no_database_takes_is_refused_and_the_agent_goes_on(
+    client: aiohttp.ClientSession, field: str
+) -> None:
+    status, answer = await generate(client, file_path="a.py", content=CODE, **{field: "\ud800"})
+    assert status == 400
+    assert field in answer["error"]
+    assert (await generate(client, file_path="a.py", content=CODE))[0] == 200
+
+
+async def test_a_projects_name_has_the_limits_of_events(client: aiohttp.ClientSession) -> None:
+    for name in ("", "x" * 101):
+        assert (await generate(client, file_path="a.py", content=CODE, project_name=name))[0] == 400
+
+
 async def test_a_body_over_the_limit_is_refused(settings: Settings) -> None:
     options = HttpSettings(address=ANYWHERE, max_body=10_000)
     async with served(settings, options) as (client, _agent):
