@@ -133,6 +133,19 @@ class SqliteManifest:
             missing = [decoded_path(path) for (path,) in rows]
         return [path for path in missing if not is_hidden(path, self._hidden)]
 
+    def recorded(self, paths: Iterable[str]) -> Sequence[str]:
+        """Those of `paths` that are published."""
+        found: list[str] = []
+        with explaining(self._path, SCHEMA.name):
+            for some in batched(paths, 500):
+                rows = self._reading.execute(
+                    "SELECT path FROM published"  # noqa: S608 - question marks only
+                    f" WHERE scope = ? AND path IN ({', '.join('?' * len(some))}) ORDER BY path",
+                    (self._scope, *map(encoded_path, some)),
+                )
+                found.extend(decoded_path(path) for (path,) in rows)
+        return found
+
     def forget(self, paths: Sequence[str]) -> None:
         """These deletions are acknowledged."""
         rows = [(self._scope, encoded_path(path)) for path in paths]

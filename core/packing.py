@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.batches import PackedFile
@@ -97,6 +98,7 @@ class Packer:
     ) -> PackedFile | None:
         """Pack by the first choice that works; a file none can carry is skipped with every reason."""
         refusals: list[str] = []
+        failed = False
         unreachable: BackendUnavailable | None = None
         choices = in_table_order(choices)
         for index, choice in enumerate(choices):
@@ -108,6 +110,7 @@ class Packer:
                 return None
             except ArchonError as error:
                 refusals.append(f"{choice.strategy}: {error}")
+                failed = True
                 unreachable = unreachable or (error if isinstance(error, BackendUnavailable) else None)
                 following = choices[index + 1].strategy if index + 1 < len(choices) else "skip"
                 self.fall_back(choice.strategy, following, error.reason, str(error))
@@ -131,7 +134,7 @@ class Packer:
                 choices[0].strategy if index else None,
                 choices[0].scores,
             )
-        self.skip(self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices))
+        self.skip(replace(self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices), temporary=failed))
         self._summary.unreachable = self._summary.unreachable or unreachable
         return None
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from core.batches import Batch, BatchesByPartition, PackedFile, request_key
 from core.breaker import Breakers
+from core.deletions import NO_LIMIT, DeletionLimit, Recorded, deletions
 from core.errors import ArchonError, MessageTooLarge
 from core.events.codec import encode_request, to_json
 from core.events.common import AnyText, ContentStrategy, Source
@@ -48,15 +49,11 @@ BATCHES_IN_FLIGHT = 4
 MESSAGE_OVERHEAD = 1024
 
 
-class Manifest(Protocol):
+class Manifest(Recorded, Protocol):
     """What of a project the log has acknowledged."""
 
     def record(self, files: Sequence[tuple[FileFacts, str | None]]) -> None:
         """These files are published, with these checksums."""
-        ...
-
-    def missing(self) -> Sequence[str]:
-        """Recorded paths that this run did not meet."""
         ...
 
     def forget(self, paths: Sequence[str]) -> None:
@@ -109,6 +106,7 @@ class Publisher:
         span: Span | None = None,
         breakers: Breakers | None = None,
         observe: Observer = lambda _files, _seconds: None,
+        limit: DeletionLimit = NO_LIMIT,
     ) -> None:
         """`correlation_id` is carried by every event of this run; by default a fresh one.
 
@@ -123,6 +121,7 @@ class Publisher:
         self._correlation_id = correlation_id or str(uuid.uuid4())
         self._span = span or process_span()
         self._observe = observe
+        self._limit = limit
         self._payload: dict[str, Any] = {}
         self._batch_ids = 0
         self._summary = IngestSummary(context.project_name)
@@ -287,7 +286,10 @@ class Publisher:
 
     async def _publish_deletions(self) -> None:
         by_partition: dict[int, list[str]] = defaultdict(list)
-        for path in self._manifest.missing() if self._manifest else ():
+        gone: Sequence[str] = ()
+        if self._manifest:
+            gone, self._summary.files_stale = deletions(self._manifest, self._summary.skipped, self._limit)
+        for path in gone:
             key = request_key(self._context.project_name, path)
             by_partition[partition_of(key, self._partitions)].append(path)
         step = self._rules.batch_size * 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from core.manifest import Published, SqliteManifest, is_hidden
@@ -44,6 +44,15 @@ class SinceManifest:
     def missing(self) -> Sequence[str]:
         """Paths of the base that are not here any more, in path order."""
         return sorted(path for path in self._base.keys() - self._met if not is_hidden(path, self._hidden))
+
+    def recorded(self, paths: Iterable[str]) -> Sequence[str]:
+        """Those of `paths` that the base has, or that are published."""
+        paths = list(paths)
+        return sorted({*self._inner.recorded(paths), *(path for path in paths if path in self._base)})
+
+    def count(self) -> int:
+        """As `SqliteManifest.count`."""
+        return self._inner.count()
 
     def newest(self) -> datetime | None:
         """As `SqliteManifest.newest`."""

@@ -25,7 +25,8 @@ class StrategyTotals:
 class IngestSummary:
     """What became of a repository's files; `to_json` is the published shape of `ingest --json`.
 
-    `refusal` is why the log took no more; `unreachable` the backend for want of which files were skipped.
+    `files_stale` counts records that stay although their files were not published. `refusal` is why the
+    log took no more; `unreachable` the backend for want of which files were skipped.
     """
 
     project_name: str
@@ -34,6 +35,7 @@ class IngestSummary:
     files_unchanged: int = 0
     files_deleted: int = 0
     files_unpublished: int = 0
+    files_stale: int = 0
     skipped: list[Skip] = field(default_factory=list)
     by_strategy: dict[ContentStrategy, StrategyTotals] = field(default_factory=dict)
     fallbacks: Counter[str] = field(default_factory=Counter)
@@ -72,6 +74,7 @@ class IngestSummary:
             "files_deleted": self.files_deleted,
             "files_skipped": len(self.skipped),
             "files_unpublished": self.files_unpublished,
+            "files_stale": self.files_stale,
             "skipped": [
                 {"path": skip.path, "reason": skip.reason, "detail": skip.detail or skip.reason.sentence}
                 for skip in self.skipped

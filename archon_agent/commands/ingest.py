@@ -107,6 +107,8 @@ def show(summary: IngestSummary, *, dry_run: bool = False, verbose: int = 0) -> 
     _show_skips(summary, verbose)
     if not summary.files_discovered:
         console.say(NOTHING)
+    if summary.files_stale:
+        console.say(f"{summary.files_stale:,} of the skipped files keep the record of an older version")
     if summary.interrupted:
         console.say("interrupted: what was acknowledged stays, run it again for the rest")
     if summary.refusal:

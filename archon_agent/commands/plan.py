@@ -86,6 +86,7 @@ async def _plan(loaded: Loaded, target: Any) -> dict[str, Any]:
     async with ingestion(loaded.settings, target, show_unchanged=True) as job:
         deletions = await _deletions(job.guard, job.context.repository)
         summary = await dry_run(job.planner.stream(), job.project_name, job.rules, each=collect)
+        deletions += await job.guard.unpublishable(summary.skipped)
         usage = estimate(summary.by_strategy, await job.costs.cpu_s_per_byte())
         return {
             **summary.to_json(),

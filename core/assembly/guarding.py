@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from core.deletions import DeletionLimit
 from core.errors import UsageError
 from core.manifest import SqliteManifest
 from core.project import ProjectSource
-from core.repository.facts import Repository
+from core.repository.facts import Repository, Skip
 from core.safety.display import display
 
 
@@ -44,6 +45,11 @@ class ProjectGuard:
             )
         self.limit.check(self.project, self.where, published, missing)
         return missing
+
+    async def unpublishable(self, skipped: Sequence[Skip]) -> int:
+        """How many published files a run would delete because it cannot publish them any more."""
+        paths = [skip.path for skip in skipped if skip.is_unpublishable]
+        return len(await asyncio.to_thread(self.manifest.recorded, paths))
 
     async def passed(self) -> None:
         """The run goes on: the project is bound to its source, and an allowance is used up."""

@@ -160,6 +160,7 @@ async def ingestion(
             correlation_id=job,
             breakers=new_breakers(settings, "publisher", listener),
             observe=observer if settings.history.enabled else lambda _files, _seconds: None,
+            limit=guard.limit,
         )
         yield Ingestion(project, context, planner, publisher, rules, history, guard)
 

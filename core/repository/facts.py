@@ -45,6 +45,9 @@ class SkipReason(StrEnum):
         return self.is_fault or self is SkipReason.SPARSE
 
 
+# Excluded tests are not among them: their records stay as they are.
+_UNPUBLISHABLE = frozenset([SkipReason.LFS_POINTER, SkipReason.TOO_LARGE, SkipReason.INFEASIBLE])
+
 _SKIPS: dict[SkipReason, tuple[str, bool]] = {
     SkipReason.SYMLINK: ("a symbolic link; links are not followed", False),
     SkipReason.SPECIAL_FILE: ("not a regular file", False),
@@ -68,13 +71,25 @@ _SKIPS: dict[SkipReason, tuple[str, bool]] = {
 class Skip:
     """A file that is not published: which, why, and the detail of this case in words.
 
-    `facts` are those of a file that was looked at and that no strategy can carry.
+    `facts` are those of a file that was looked at and that no strategy can carry. `temporary`: a backend
+    failed, so that the next run may publish the file as it is.
     """
 
     path: str
     reason: SkipReason
     detail: str = ""
     facts: FileFacts | None = field(default=None, repr=False, compare=False)
+    temporary: bool = field(default=False, compare=False)
+
+    @property
+    def is_unpublishable(self) -> bool:
+        """Whether the file is known, and is not to be published as it is: no older record of it is right."""
+        return self.reason in _UNPUBLISHABLE and not self.temporary
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an older record of the file stays, and may be out of date."""
+        return self.reason.is_fault and not self.is_unpublishable
 
 
 class ReadInterrupted(PermanentError):

@@ -79,6 +79,7 @@ async def test_every_file_comes_back_byte_for_byte(repository: Path, tmp_path: P
         "files_deleted": 0,
         "files_skipped": 0,
         "files_unpublished": 0,
+        "files_stale": 0,
         "skipped": [],
         "by_strategy": {"inline": {"files": 7, "bytes": sum(map(len, FILES.values()))}},
         "fallbacks": {},
