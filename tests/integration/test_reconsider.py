@@ -90,8 +90,9 @@ async def test_a_dry_run_counts_as_it_goes(tmp_path: Path) -> None:
         run = DryRun(job.project_name, job.rules)
         async for chunk in job.planner.stream():
             run.take(chunk)
-        assert (run.summary.files_discovered, run.summary.batches) == (7, 3)
-        assert run.finish().batches == 4
+        assert run.summary.files_discovered == 7
+        full = run.summary.batches
+        assert 0 < full < run.finish().batches
         assert run.summary.files_published == 7
 
 
