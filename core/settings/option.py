@@ -18,6 +18,7 @@ from core.settings.url import Url, UrlMark, shown_text, shown_url
 # 1 KB is 1,024 bytes everywhere: the contract's "100 KB" is 102,400 bytes.
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
+_MOST = 1e15
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$", re.IGNORECASE)
 
@@ -27,7 +28,7 @@ def parse_size(value: object) -> object:
     if isinstance(value, str):
         if not (match := _SIZE.match(value)):
             raise ValueError("give a size such as 102400, 100KB or 1MiB")
-        return int(float(match[1]) * _UNITS[match[2].lower()])
+        return int(_finite(match[1]) * _UNITS[match[2].lower()])
     return value
 
 
@@ -36,8 +37,15 @@ def parse_duration(value: object) -> object:
     if isinstance(value, str):
         if not (match := _DURATION.match(value)):
             raise ValueError("give a duration such as 30s, 5m or 24h")
-        return float(match[1]) * _SECONDS[(match[2] or "").lower()]
+        return _finite(match[1]) * _SECONDS[(match[2] or "").lower()]
     return value
+
+
+def _finite(digits: str) -> float:
+    """Raises `ValueError` for a number that no size or time has."""
+    if (number := float(digits)) > _MOST:
+        raise ValueError("that is too large")
+    return number
 
 
 def parse_list(value: object) -> object:

@@ -187,6 +187,14 @@ async def test_what_a_redrive_did_not_come_to_is_free_at_once(log: EventLog, top
     assert len([message async for message in log.browse(topic)]) == 4
 
 
+@pytest.mark.parametrize("where", ["0/1", f"0/{10**30}", f"{10**30}/0", "7/0"])
+async def test_a_letter_that_is_not_there_is_said(log: EventLog, topic: str, where: str) -> None:
+    dead = DeadLetters(log, "g", [topic])
+    await dead.put(await published(log, topic), InvalidEvent("poison"), stage="decode")
+    with pytest.raises(UsageError, match="no dead letter"):
+        await dead.find(f"{dead_letter_topic(topic)}/{where}")
+
+
 async def test_a_letter_of_unknown_origin_cannot_be_redriven(log: EventLog, topic: str) -> None:
     dead = DeadLetters(log, "g", [topic])
     await log.publish(dead_letter_topic(topic), [OutgoingMessage(b"k", b"not ours")])

@@ -135,3 +135,9 @@ def test_the_default_store_is_a_directory_only_where_the_log_is_one(
     given: dict[str, str], provider: str
 ) -> None:
     assert load(given, environ={}).settings.object_storage.provider == provider
+
+
+@pytest.mark.parametrize("key", ["http.max_body", "agent.grace"])
+def test_a_number_without_end_is_refused(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="too large"):
+        load({key: "9" * 400}, environ={})
