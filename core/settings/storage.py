@@ -48,6 +48,9 @@ class StorageSettings(Section):
     orphan_grace: Duration = option(
         "48h", "age from which gc may remove an object without an event; more than link_lifetime"
     )
+    checksums: bool = option(
+        True, "let S3 and MinIO verify SHA-256 of uploads; off where the server does not know the header"
+    )
     in_flight: Positive = option(16, "most transfers at once")
 
     read_by_key: bool = option(

@@ -10,6 +10,7 @@ from core.errors import (
     ConfigurationError,
     ContentMissing,
     CredentialsRefused,
+    PermanentError,
 )
 from core.safety.display import display
 from core.storage.http import Refused, explain
@@ -59,6 +60,11 @@ _PASSING = frozenset(
     }
 )  # fmt: skip
 
+
+class ChecksumHeaderRefused(PermanentError):
+    """The server does not know the checksum header, as Backblaze B2 does not."""
+
+
 CREDENTIALS_HINT = (
     "credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), ~/.aws or the machine's role"
 )
@@ -87,6 +93,10 @@ def explain_to_owner(refused: Refused, bucket: str, host: str, region: str) -> A
     if refused.code in _BAD_KEYS:
         return CredentialsRefused(
             f"{display(host)} does not accept the credentials ({refused})", hint=CREDENTIALS_HINT
+        )
+    if "x-amz-checksum" in refused.message.lower():
+        return ChecksumHeaderRefused(
+            f"{display(host)} does not know x-amz-checksum-sha256", hint="set storage.checksums = false"
         )
     if refused.code in _PASSING:
         return BackendUnavailable(f"{display(host)} answers {refused}", retry_after=refused.retry_after)

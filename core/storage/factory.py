@@ -38,6 +38,7 @@ def new_storage(settings: StorageSettings, directory: Path) -> ContentStorageCli
         encryption=settings.encryption,
         allow_http=settings.allow_http,
         in_flight=settings.in_flight,
+        checksums=settings.checksums,
     )
 
 

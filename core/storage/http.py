@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import os
 import re
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,6 +23,7 @@ from core.errors import (
     AccessDenied,
     ArchonError,
     BackendUnavailable,
+    ConfigurationError,
     ContentMissing,
     PermanentError,
     UnsafeInput,
@@ -31,15 +35,25 @@ from core.safety.url import UrlPolicy
 BLOCK: Final = 1 << 18
 _ERROR_BODY: Final = 4096
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]{1,500})</Message>")
 _RETRYABLE: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 
 
 class Refused(Exception):
     """A status that is not success, with the storage's own error code where it gave one."""
 
-    def __init__(self, status: int, code: str, retry_after: float | None, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        retry_after: float | None,
+        headers: Mapping[str, str],
+        message: str = "",
+    ) -> None:
+        """`message` is the storage's own sentence, a stranger's text."""
         super().__init__(f"{status} {code}".strip())
         self.status = status
+        self.message = message
         self.code = code
         self.retry_after = retry_after
         self.headers = headers
@@ -72,10 +86,21 @@ class _CheckedResolver(AbstractResolver):
 
 
 def new_session(in_flight: int, policy: UrlPolicy | None = None) -> aiohttp.ClientSession:
-    """A session of at most `in_flight` connections; with `policy`, only to addresses that it allows."""
+    """A session of at most `in_flight` connections; with `policy`, only to addresses that it allows.
+
+    `AWS_CA_BUNDLE` names the authorities to trust, as it does for botocore.
+    """
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    try:
+        trust = ssl.create_default_context(cafile=bundle) if bundle else True
+    except OSError as error:
+        raise ConfigurationError(f"AWS_CA_BUNDLE={display(bundle or '')} cannot be read: {error}") from None
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=in_flight, resolver=_CheckedResolver(policy) if policy else None, happy_eyeballs_delay=0.25
+            ssl=trust,
+            limit=in_flight,
+            resolver=_CheckedResolver(policy) if policy else None,
+            happy_eyeballs_delay=0.25,
         ),
         # The deadline of a whole transfer is the caller's; a peer that says nothing at all ends earlier.
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30),
@@ -118,12 +143,13 @@ async def requesting(
 
 async def _refused(response: aiohttp.ClientResponse) -> Refused:
     body = await response.content.read(_ERROR_BODY)
-    match = _CODE.search(body)
+    match, sentence = _CODE.search(body), _MESSAGE.search(body)
     return Refused(
         response.status,
         match[1].decode() if match else "",
         retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
         response.headers,
+        html.unescape(sentence[1].decode("utf-8", "replace")) if sentence else "",
     )
 
 
@@ -157,4 +183,5 @@ def explain(refused: Refused, host: str) -> ArchonError:
         return AccessDenied(f"{where} refuses the request ({said})")
     if refused.status in _RETRYABLE:
         return BackendUnavailable(f"{where} answers {said}", retry_after=refused.retry_after)
-    return PermanentError(f"{where} answers {said}")
+    sentence = f": {display(redact(refused.message), 200)}" if refused.message else ""
+    return PermanentError(f"{where} answers {said}{sentence}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,15 @@ from core.events.v2 import ObjectStorageConfig
 from core.safety.display import display
 from core.safety.redact import redact
 from core.storage.base import PresignedUrl, StoredObject
-from core.storage.dialects import CREDENTIALS_HINT, GCS, MINIO, S3, Dialect, explain_to_owner
+from core.storage.dialects import (
+    CREDENTIALS_HINT,
+    GCS,
+    MINIO,
+    S3,
+    ChecksumHeaderRefused,
+    Dialect,
+    explain_to_owner,
+)
 from core.storage.http import BLOCK, Refused, new_session, requesting
 from core.storage.multipart import MultipartUpload
 from core.storage.signing import Signer, content_md5
@@ -47,6 +56,9 @@ ENDPOINT_HINT: Final = "set storage.endpoint (CONTENT_STORAGE_ENDPOINT)"
 
 LONGEST_LINK_S: Final = 7 * 24 * 3600
 """S3's own limit for presigned links."""
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class S3StorageClient:
         encryption: Literal["auto", "AES256", "none"] = "auto",
         allow_http: bool = False,
         in_flight: int = 16,
+        checksums: bool = True,
     ) -> None:
         """Raises `ConfigurationError` for a missing bucket or an endpoint that is not https."""
         if not bucket:
@@ -84,6 +97,7 @@ class S3StorageClient:
         self.bucket = bucket
         self.endpoint = _checked_endpoint(endpoint or self.dialect.endpoint, self.dialect, allow_http)
         self.encrypts = encryption == "AES256" or (encryption == "auto" and self.dialect.encrypts)
+        self._checksums = self.dialect.checksums and checksums
         self._region = region or self.dialect.region
         self._in_flight = in_flight
         self._stack = AsyncExitStack()
@@ -143,10 +157,18 @@ class S3StorageClient:
 
     async def upload_bytes(self, key: str, content: bytes, checksum: str, content_type: str) -> None:
         headers = {"Content-Type": content_type, "x-amz-meta-sha256": checksum, **self._encryption()}
-        if self.dialect.checksums:
-            headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(checksum)).decode()
-        else:
-            headers["Content-MD5"] = content_md5(content)
+        if self._checksums:
+            proof = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(checksum)).decode()}
+            try:
+                await self._put(key, headers | proof, content, checksum)
+            except ChecksumHeaderRefused as error:
+                logger.info("%s: MD5 guards uploads from now on", error)
+                self._checksums = False
+            else:
+                return
+        await self._put(key, headers | {"Content-MD5": content_md5(content)}, content, checksum)
+
+    async def _put(self, key: str, headers: dict[str, str], content: bytes, checksum: str) -> None:
         async with self._request("PUT", key, headers=headers, content=content, payload=checksum):
             pass
 
@@ -160,7 +182,7 @@ class S3StorageClient:
             async with self.translating():
                 connection = await self.connect()
                 upload = MultipartUpload(
-                    connection.client, self.bucket, checksums=self.dialect.checksums, encrypts=self.encrypts
+                    connection.client, self.bucket, checksums=self._checksums, encrypts=self.encrypts
                 )
                 await upload.run(key, source, size, checksum, content_type)
             return
