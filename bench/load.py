@@ -35,7 +35,7 @@ from core.events.topics import CONSUMER_GROUP, REQUESTED_V2
 from core.log.base import OutgoingMessage, TopicPartition
 from core.log.kafka import KafkaLog
 from core.settings.kafka import KafkaSettings
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 
 SIZES = (1_000, 10_000)
 ROUNDS = 3

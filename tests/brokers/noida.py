@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.brokers.kafka.start import BUILD, free_ports, locked
+from tests.brokers.kafka.start import BUILD, locked
+from tests.servers.ports import free_ports
 
 REQUIREMENTS = Path(__file__).with_name("noida.txt")
 

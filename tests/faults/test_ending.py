@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers.kafka.start import ApacheKafka, free_ports
+from tests.brokers.kafka.start import ApacheKafka
 from tests.servers.kafka import GROUP
+from tests.servers.ports import free_ports
 
 GRACE_S = 3
 LIMIT_S = GRACE_S + 5

@@ -19,7 +19,7 @@ from tests.contract.content_storage import put, read, sha256
 from tests.servers import ministack as ministack_server
 from tests.servers.fault_proxy import Status
 from tests.servers.fault_proxy import fault_proxy as running_proxy
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 from tests.servers.s3 import S3Server
 from tests.servers.seaweedfs import GROUP
 

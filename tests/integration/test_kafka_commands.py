@@ -24,9 +24,9 @@ from core.log.kafka.setup import TopicSpec
 from core.outcome_events import BatchOutcome
 from core.processor import RequestProcessor
 from core.results.topic import record_key
-from tests.brokers.kafka.start import free_ports
 from tests.faults.oracle import publish
 from tests.servers.kafka import GROUP, Broker
+from tests.servers.ports import free_ports
 from tests.subprocesses import child_process
 
 pytestmark = pytest.mark.xdist_group(GROUP)

@@ -16,8 +16,9 @@ from core.errors import BackendUnavailable
 from core.log.base import OutgoingMessage, Position
 from core.log.kafka import KafkaLog
 from core.settings.kafka import KafkaSettings
-from tests.brokers.kafka.start import PASSWORD, USER, ApacheKafka, free_ports
+from tests.brokers.kafka.start import PASSWORD, USER, ApacheKafka
 from tests.servers.kafka import GROUP, Broker
+from tests.servers.ports import free_ports
 from tests.servers.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.xdist_group(GROUP)

@@ -29,7 +29,8 @@ from tests import watching
 from tests.bare_repositories import BareRepository
 from tests.repositories import FILES, commit
 from tests.servers.git_http import GitHttpServer
-from tests.servers.process import ServerProcess, free_port
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

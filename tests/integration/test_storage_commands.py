@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.repositories import commit
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 from tests.servers.s3 import S3Server
 
 ROOT = Path(__file__).parents[2]

@@ -18,16 +18,9 @@ import dulwich.web
 from dulwich.repo import Repo
 
 from tests.bare_repositories import ENVIRONMENT
+from tests.servers.ports import free_port
 
-START_S = 10.0
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+START_S = 60.0
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:

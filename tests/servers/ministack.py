@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers.process import ServerProcess, free_port
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess
 from tests.servers.s3 import S3Server
 
 _EVERYTHING = {

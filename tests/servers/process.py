@@ -1,4 +1,4 @@
-"""A server of a test: started on a free loopback port, waited for, and killed by its process id."""
+"""A server of a test: started, waited for, and killed by its process id."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServerProcess:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.process import ServerProcess, free_port
+from tests.servers.ports import free_port
+from tests.servers.process import ServerProcess
 from tests.servers.s3 import S3Server
 
 GROUP = "s3"

@@ -19,7 +19,7 @@ import pytest
 from archon_tui.demo import files, make_repository
 from archon_tui.serving import Address
 from core.errors import UsageError
-from tests.brokers.kafka.start import free_ports
+from tests.servers.ports import free_ports
 from tests.subprocesses import child_process
 from tests.tui.driving import PATIENCE_S
 from tests.tui.test_terminal import COMMAND, environment

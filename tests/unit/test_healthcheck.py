@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from archon_agent.healthcheck import main
-from tests.servers.process import free_port
+from tests.servers.ports import free_port
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])

@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +32,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.servers.ports import free_ports
+
 HERE = Path(__file__).parent
 BUILD = HERE.parents[2] / "build"
 POM = HERE / "pom.xml"
@@ -52,8 +52,6 @@ LISTENERS = {
     "MTLS": "SSL",
     "SASLTLS": "SASL_SSL",
 }
-# Below Linux's ephemeral range, so that no outgoing connection takes a port while its broker restarts.
-_PORTS = range(20_000, 32_000)
 
 
 def missing_programs() -> list[str]:
@@ -92,22 +90,6 @@ def resolve_jars() -> Path:
             )
             partial.rename(target)
     return target
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports free on loopback now."""
-    chosen: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        chosen.append(port)
-        if len(chosen) == count:
-            return chosen
-    raise RuntimeError("no free ports on loopback")
 
 
 @dataclass(frozen=True)
