@@ -134,7 +134,8 @@ class Packer:
                 choices[0].strategy if index else None,
                 choices[0].scores,
             )
-        self.skip(replace(self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices), temporary=failed))
+        skip = self._skip_of(facts, SkipReason.INFEASIBLE, refusals, choices)
+        self.skip(replace(skip, temporary=failed or skip.temporary))
         self._summary.unreachable = self._summary.unreachable or unreachable
         return None
 
@@ -175,7 +176,8 @@ class Packer:
         others = [f"{name}: {verdict.why}" for name, verdict in verdicts.items() if not verdict.feasible]
         if ContentStrategy.OBJECT_STORAGE not in self._strategies:
             others.append(NO_STORAGE)
-        return Skip(facts.path, reason, "; ".join([*refusals, *others]))
+        temporary = any(verdict.temporary for verdict in verdicts.values())
+        return Skip(facts.path, reason, "; ".join([*refusals, *others]), temporary=temporary)
 
     async def _fields(self, name: ContentStrategy, file: SourceFile) -> dict[str, Any]:
         """A file's wire fields. Raises what the strategy raises, or `CircuitOpen`."""

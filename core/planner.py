@@ -163,7 +163,7 @@ class Planner:
         wanted = self._rules.overrides.get(facts.path, self._rules.wanted)
         choices = self._selector.rank(facts, verdicts, wanted)
         if not choices:
-            return Skip(facts.path, SkipReason.TOO_LARGE, refusals(verdicts), facts)
+            return _skip(facts, SkipReason.TOO_LARGE, verdicts)
         if choices[0].strategy in self._pure:
             size = _estimated(facts) if encoded_size is None else encoded_size
         else:
@@ -234,13 +234,18 @@ class Planner:
             verdicts[strategy.name] = Feasibility(False, over)
             choices = self._selector.rank(facts, verdicts, wanted)
         reason = SkipReason.INFEASIBLE if facts.entry.unread else SkipReason.TOO_LARGE
-        return Skip(facts.path, reason, refusals(verdicts), facts)
+        return _skip(facts, reason, verdicts)
 
 
 def _estimated(facts: FileFacts) -> int:
     """Bytes of a file's pure form: base64 of binary, escaped text (1.06 times its size on Python source)."""
     content = facts.size * 4 // 3 if facts.is_binary else facts.size * 53 // 50
     return FIELDS_BYTES + len(facts.path) + content
+
+
+def _skip(facts: FileFacts, reason: SkipReason, verdicts: Mapping[ContentStrategy, Feasibility]) -> Skip:
+    temporary = any(verdict.temporary for verdict in verdicts.values())
+    return Skip(facts.path, reason, refusals(verdicts), facts, temporary)
 
 
 def _chunks(items: Iterable[Entry | Skip]) -> Iterator[list[Entry | Skip]]:

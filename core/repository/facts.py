@@ -72,7 +72,7 @@ class Skip:
     """A file that is not published: which, why, and the detail of this case in words.
 
     `facts` are those of a file that was looked at and that no strategy can carry. `temporary`: a backend
-    failed, so that the next run may publish the file as it is.
+    failed, or the remote lacks the commit, so that a later run may publish the file as it is.
     """
 
     path: str

@@ -15,10 +15,14 @@ NO_STORAGE = f"{ContentStrategy.OBJECT_STORAGE}: there is none, see storage.prov
 
 @dataclass(frozen=True, slots=True)
 class Feasibility:
-    """Whether a strategy can carry a file, and the reason in words either way."""
+    """Whether a strategy can carry a file, and the reason in words either way.
+
+    `temporary`: the file as it is may be feasible later, once it is committed and pushed.
+    """
 
     feasible: bool
     why: str
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class GitReferenceStrategy:
         self._origin = origin
         self._check = check
         self._refusal: ArchonError | None = None
+        self._unread: str | None = None
         self._blobs: Mapping[str, str] | None = None
         self._checking = asyncio.Lock()
 
@@ -47,21 +48,29 @@ class GitReferenceStrategy:
             return Feasibility(False, origin)
         blob = facts.entry.blob
         if blob is None:
-            return Feasibility(False, "changed since it was committed, or too recently to tell")
+            return Feasibility(
+                False, "changed since it was committed, or too recently to tell", temporary=True
+            )
         if origin.blobs is None:
             return Feasibility(True, f"in commit {origin.commit[:12]}")
+        if self._unread:
+            return Feasibility(False, self._unread, temporary=True)
         if self._blobs is None:
             try:
                 self._blobs = origin.blobs()
             except ArchonError as error:
-                self._origin = str(error)
-                return Feasibility(False, self._origin)
+                self._unread = str(error)
+                return Feasibility(False, self._unread, temporary=True)
         prefix = context.git.prefix if context.git else ""
         there = self._blobs.get(prefix + facts.path)
         if there is None:
-            return Feasibility(False, f"not in {origin.commit[:12]}, the newest commit the remote has")
+            return Feasibility(
+                False, f"not in {origin.commit[:12]}, the newest commit the remote has", temporary=True
+            )
         if there != blob:
-            return Feasibility(False, f"differs from {origin.commit[:12]}, the newest commit the remote has")
+            return Feasibility(
+                False, f"differs from {origin.commit[:12]}, the newest commit the remote has", temporary=True
+            )
         return Feasibility(True, f"as in commit {origin.commit[:12]}, which the remote has")
 
     async def pack(self, file: SourceFile, context: PublishContext) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from core.events.codec import decode_request
 from core.events.topics import REQUESTED_V2
 from core.settings import Settings, load
 from core.summary import IngestSummary
+from tests.repositories import git
 
 LARGE = "x = 1\n" * 100
 
@@ -106,3 +107,17 @@ async def test_most_of_a_project_is_deleted_only_with_leave(
     assert (held.files_deleted, held.files_stale) == (0, 33)
     assert "--allow-deletions 33" in caplog.text
     assert (await published(tight, Target(root, allow_deletions=33))).files_deleted == 33
+
+
+async def test_a_change_that_is_not_pushed_yet_deletes_nothing(root: Path, tmp_path: Path) -> None:
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    git(root, "remote", "add", "origin", "https://example.org/team/app.git")
+    git(root, "update-ref", "refs/remotes/origin/main", "HEAD")
+    configured = settings(tmp_path)
+    assert (await published(configured, Target(root))).files_published == 3
+    (root / "a.py").write_text(LARGE)
+    git(root, "commit", "-qam", "not pushed")
+    summary = await published(configured, Target(root))
+    assert (summary.files_deleted, summary.files_stale) == (0, 1)
