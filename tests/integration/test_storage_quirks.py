@@ -37,9 +37,10 @@ class Quirky:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
-            return web.Response(
-                headers={} if self.bare else {"Last-Modified": "Mon, 05 Jan 2026 00:00:00 GMT"}
-            )
+            if self.bare:
+                return web.Response()
+            told = {"Last-Modified": "Mon, 05 Jan 2026 00:00:00 GMT", "Content-Length": "6"}
+            return web.Response(headers=told)
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.puts.append(headers)
         if self.broken:
@@ -67,8 +68,10 @@ async def served(quirky: Quirky, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 @asynccontextmanager
-async def client(endpoint: str, **options: bool) -> AsyncIterator[S3StorageClient]:
-    made = S3StorageClient("bucket", region="us-east-1", endpoint=endpoint, allow_http=True, **options)
+async def client(endpoint: str, *, checksums: bool = True) -> AsyncIterator[S3StorageClient]:
+    made = S3StorageClient(
+        "bucket", region="us-east-1", endpoint=endpoint, allow_http=True, checksums=checksums
+    )
     try:
         yield made
     finally:
