@@ -62,21 +62,28 @@ class CacheReport(Wire):
 
 
 class PushHook(Wire):
-    """What is read of a push hook of GitHub or GitLab; the rest is ignored.
+    """What is read of a push hook; the rest is ignored.
 
-    `ref` is a full name, `after` the commit the branch is at, all zeros where it was deleted.
+    `ref` is a full name, `after` the commit the branch is at, all zeros where it was deleted. Bitbucket sends
+    `changes` (Data Center) or `push` (Cloud) in their place.
     """
 
-    ref: str
-    after: str
+    ref: str | None = None
+    after: str | None = None
     repository: dict[str, Any] | None = None
     project: dict[str, Any] | None = None
+    changes: list[dict[str, Any]] | None = None
+    push: dict[str, Any] | None = None
 
 
 class HookAnswer(Wire):
-    """What a hook leads to, by project: queued, already ingested, or another branch is watched."""
+    """What a hook leads to, by project: queued, already ingested, or another branch is watched.
+
+    `ignored` says why no project is named.
+    """
 
     projects: dict[str, str]
+    ignored: str | None = None
 
 
 _MODELS: tuple[type[BaseModel], ...] = (

@@ -38,13 +38,14 @@ def watch_handlers(watch: WatchService) -> Handlers:
             raise Refused(401, "the hook is not signed: give it the secret of watch.hook_secret")
         body = await read_body(request, HOOK_BYTES, deadline=HOOK_DEADLINE_S, among=reading)
         try:
-            done = watch.hook(request.headers, body)
+            done, why = watch.hook(request.headers, body)
         except AccessDenied as error:
             raise Refused(401, first_line(error)) from None
         except InvalidEvent as error:
             raise Refused(400, first_line(error)) from None
         except ConfigurationError as error:
             raise Refused(503, first_line(error)) from None
-        return answer({"projects": done}, 202 if "queued" in done.values() else 200)
+        told = {"projects": done} if why is None else {"projects": done, "ignored": why}
+        return answer(told, 202 if "queued" in done.values() else 200)
 
     return {**state_handlers(watch), "/api/hooks/push": push}

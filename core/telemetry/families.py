@@ -228,7 +228,7 @@ class WatchFamilies:
         self.hooks = make.counter(
             "archon_watch_hooks",
             "hooks",
-            "Push hooks: queued, ignored (nothing to do), or refused.",
+            "Push hooks: queued, ignored (nothing to do), unmatched (no watched repository), or refused.",
             ("outcome",),
         )
         self.behind = make.gauge(

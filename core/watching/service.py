@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -17,6 +18,8 @@ from core.telemetry.metrics import Metrics
 from core.watching.hooks import Push, parse, verify
 from core.watching.model import Round
 from core.watching.watcher import Place, Watcher
+
+logger = logging.getLogger(__name__)
 
 HEALTH_EVERY_S = 15.0
 _NAMED: Final = 5
@@ -82,22 +85,34 @@ class WatchService:
         """Whether watching works: what it depends on, and which repositories fail."""
         return await self._monitor.report()
 
-    def hook(self, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """What a push hook leads to, by project; nothing for a hook that is about nothing watched.
+    def hook(self, headers: Mapping[str, str], body: bytes) -> tuple[dict[str, str], str | None]:
+        """What a push hook leads to, by project; where that is nothing, also why.
 
         Raises `AccessDenied` for one that is not genuine, `InvalidEvent` for one that is no push hook,
         `ConfigurationError` where the secret cannot be read.
         """
-        push = self._verified(headers, body)
-        done = self.watcher.push(push) if push else {}
-        self.metrics.watch.hooks.labels("queued" if "queued" in done.values() else "ignored").inc()
-        return done
+        pushes = self._verified(headers, body)
+        done: dict[str, str] = {}
+        for push in pushes:
+            for project, what in self.watcher.push(push).items():
+                if done.get(project) != "queued":
+                    done[project] = what
+        why = None
+        if not pushes:
+            outcome, why = "ignored", "not a push to a branch"
+        elif not done:
+            outcome, why = "unmatched", _unmatched(pushes)
+            logger.warning("a push hook changed nothing: %s", why)
+        else:
+            outcome = "queued" if "queued" in done.values() else "ignored"
+        self.metrics.watch.hooks.labels(outcome).inc()
+        return done, why
 
     def refuse(self) -> None:
         """Count a hook that nothing is done about, because nobody vouches for it."""
         self.metrics.watch.hooks.labels("refused").inc()
 
-    def _verified(self, headers: Mapping[str, str], body: bytes) -> Push | None:
+    def _verified(self, headers: Mapping[str, str], body: bytes) -> list[Push]:
         try:
             if self._hook_secret is None:
                 raise AccessDenied("hooks are off: the server has no watch.hook_secret")
@@ -128,6 +143,12 @@ def repositories_check(places: Callable[[], Sequence[Place]]) -> Check:
         return Finding(f"{len(failing)} of {len(known)} fail: {told}{more}", State.DEGRADED, hint)
 
     return Check("repositories", probe, required=False, cheap=True)
+
+
+def _unmatched(pushes: Sequence[Push]) -> str:
+    told = sorted({name for push in pushes for name in push.repositories})
+    about = display(redact(", ".join(told[:_NAMED])), 300) or "a repository without a clone URL"
+    return f"no watched repository is {about}"
 
 
 def _trouble(place: Place) -> str:

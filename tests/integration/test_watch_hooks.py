@@ -162,20 +162,36 @@ async def test_replays_come_to_one_look_at_most(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "outcome"),
     [
-        ({"branch": "feature"}, {"shop": "another branch is watched"}),
-        ({"repository": {"clone_url": "https://github.com/other/repo.git"}}, {}),
-        ({"repository": None}, {}),
+        ({"branch": "feature"}, {"projects": {"shop": "another branch is watched"}}, "ignored"),
+        (
+            {"repository": {"clone_url": "https://github.com/other/repo.git"}},
+            {"projects": {}, "ignored": "no watched repository is github.com/other/repo"},
+            "unmatched",
+        ),
+        (
+            {"repository": None},
+            {"projects": {}, "ignored": "no watched repository is a repository without a clone URL"},
+            "unmatched",
+        ),
     ],
 )
-async def test_what_is_not_watched_is_left_alone(
-    place: Place, change: dict[str, Any], said: dict[str, str]
+async def test_what_is_not_watched_is_left_alone_and_said(
+    place: Place,
+    change: dict[str, Any],
+    said: dict[str, Any],
+    outcome: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert await place.github(place.body("1" * 40, **change)) == (200, {"projects": said})
-    assert await place.github(b'{"zen": "x"}', **{"X-GitHub-Event": "ping"}) == (200, {"projects": {}})
+    assert await place.github(place.body("1" * 40, **change)) == (200, said)
+    assert place.count(outcome) == 1
+    assert ("a push hook changed nothing" in caplog.text) == (outcome == "unmatched")
+    before = place.count("ignored")
+    ping = await place.github(b'{"zen": "x"}', **{"X-GitHub-Event": "ping"})
+    assert ping == (200, {"projects": {}, "ignored": "not a push to a branch"})
+    assert place.count("ignored") == before + 1
     assert not place.watch.service.watcher.places["shop"].wake.is_set()
-    assert place.count("ignored") == 2
 
 
 async def test_a_deleted_branch_is_looked_at_and_fails(place: Place) -> None:

@@ -40,6 +40,7 @@ GITLAB = {
     },
 }
 ON_GITHUB, ON_GITLAB = {"X-GitHub-Event": "push"}, {"X-Gitlab-Event": "Push Hook"}
+ON_GITLAB_SYSTEM = {"X-Gitlab-Event": "System Hook"}
 
 
 def signature(body: bytes, secret: str = SECRET) -> dict[str, str]:
@@ -48,6 +49,9 @@ def signature(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 def test_a_signed_body_is_genuine() -> None:
     verify(signature(b"body"), b"body", SECRET)
+    signed = signature(b"body")["X-Hub-Signature-256"]
+    verify({"X-Hub-Signature": signed}, b"body", SECRET)
+    verify({"X-Gitea-Signature": signed.removeprefix("sha256=")}, b"body", SECRET)
     verify({"X-Gitlab-Token": SECRET}, b"whatever", SECRET)
 
 
@@ -90,17 +94,47 @@ def test_no_flipped_bit_is_genuine(body: bytes, place: int) -> None:
 
 
 def test_what_a_push_is_about() -> None:
-    assert parse(ON_GITHUB, json.dumps(GITHUB).encode()) == Push(
-        frozenset({"github.com/team/shop"}), "main", COMMIT, "main"
-    )
-    assert parse(ON_GITLAB, json.dumps(GITLAB).encode()) == Push(
-        frozenset({"gitlab.example.com/team/shop"}), "release/1", COMMIT, "main"
-    )
+    assert parse(ON_GITHUB, json.dumps(GITHUB).encode()) == [
+        Push(frozenset({"github.com/team/shop"}), "main", COMMIT, "main")
+    ]
+    on_gitlab = [Push(frozenset({"gitlab.example.com/team/shop"}), "release/1", COMMIT, "main")]
+    assert parse(ON_GITLAB, json.dumps(GITLAB).encode()) == on_gitlab
+    assert parse(ON_GITLAB_SYSTEM, json.dumps({**GITLAB, "event_name": "push"}).encode()) == on_gitlab
+
+
+def test_what_a_push_to_bitbucket_is_about() -> None:
+    """Data Center, its HTTP below /scm; Cloud, with one branch moved and one deleted. Tags are left out."""
+    clone = [
+        {"href": "https://git.example.com:7990/scm/team/shop.git"},
+        {"href": "ssh://git@git.example.com:7999/team/shop.git"},
+    ]
+    main = {"ref": {"id": "refs/heads/main", "type": "BRANCH"}, "toHash": COMMIT}
+    tag = {"ref": {"id": "refs/tags/v1", "type": "TAG"}, "toHash": COMMIT}
+    told: dict[str, Any] = {"repository": {"links": {"clone": clone}}, "changes": [tag, main]}
+    expected = [Push(frozenset({"git.example.com/team/shop"}), "main", COMMIT)]
+    assert parse({"X-Event-Key": "repo:refs_changed"}, json.dumps(told).encode()) == expected
+    moved = {"new": {"type": "branch", "name": "main", "target": {"hash": COMMIT}}, "old": None}
+    gone = {"new": None, "old": {"type": "branch", "name": "old", "target": {"hash": COMMIT}}}
+    html = {"href": "https://bitbucket.org/Team/shop"}
+    told = {"repository": {"links": {"html": html}}, "push": {"changes": [moved, gone]}}
+    keys = frozenset({"bitbucket.org/team/shop"})
+    assert parse({"X-Event-Key": "repo:push"}, json.dumps(told).encode()) == [
+        Push(keys, "main", COMMIT),
+        Push(keys, "old", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"repository": 1}, {"repository": {}, "changes": [1]}, {"repository": {}}]
+)
+@pytest.mark.parametrize("event", ["repo:refs_changed", "repo:push"])
+def test_nonsense_from_bitbucket(event: str, told: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent):
+        parse({"X-Event-Key": event}, json.dumps(told).encode())
 
 
 def test_a_deleted_branch_is_at_no_commit() -> None:
-    push = parse(ON_GITHUB, json.dumps({**GITHUB, "after": "0" * 40, "deleted": True}).encode())
-    assert push is not None
+    (push,) = parse(ON_GITHUB, json.dumps({**GITHUB, "after": "0" * 40, "deleted": True}).encode())
     assert push.commit is None
 
 
@@ -110,12 +144,14 @@ def test_a_deleted_branch_is_at_no_commit() -> None:
         ({"X-GitHub-Event": "ping"}, {}),
         ({"X-GitHub-Event": "pull_request"}, {}),
         ({"X-Gitlab-Event": "Tag Push Hook"}, {}),
+        (ON_GITLAB_SYSTEM, {"event_name": "project_create"}),
+        (ON_GITLAB_SYSTEM, {"object_kind": "tag_push"}),
         ({}, {}),
         (ON_GITHUB, {"ref": "refs/tags/v1"}),
     ],
 )
 def test_other_events_are_nothing(headers: dict[str, str], change: dict[str, Any]) -> None:
-    assert parse(headers, json.dumps({**GITHUB, **change}).encode()) is None
+    assert parse(headers, json.dumps({**GITHUB, **change}).encode()) == []
 
 
 @pytest.mark.parametrize(
@@ -152,8 +188,7 @@ def test_what_is_no_push_is_said_to_be_invalid(body: bytes) -> None:
     ],
 )
 def test_hostile_urls_are_of_no_repository(about: Any) -> None:
-    push = parse(ON_GITHUB, json.dumps({**GITHUB, "repository": about}).encode())
-    assert push is not None
+    (push,) = parse(ON_GITHUB, json.dumps({**GITHUB, "repository": about}).encode())
     assert not push.repositories & {"github.com/team/shop"}
 
 
@@ -166,8 +201,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(repository=json_values, project=json_values, ref=st.text(), after=st.text())
 def test_no_json_is_a_surprise(repository: Any, project: Any, ref: str, after: str) -> None:
     told = {"repository": repository, "project": project, "ref": f"refs/heads/{ref}", "after": after}
-    push = parse(ON_GITLAB, json.dumps(told).encode())
-    assert push is not None
+    (push,) = parse(ON_GITLAB, json.dumps(told).encode())
     assert push.branch == ref
 
 
@@ -181,15 +215,22 @@ def test_no_json_is_a_surprise(repository: Any, project: Any, ref: str, after: s
         "git@git.example.com:team/shop.git",
         "git@git.example.com:/team/shop",
         "git://git.example.com/team/shop.git",
+        "https://git.example.com:8443/team/shop.git",
+        "https://git.example.com:7990/scm/team/shop.git",
+        "ssh://git@git.example.com:2222/team/shop.git",
     ],
 )
 def test_one_repository_has_one_key(url: str) -> None:
     assert key_of(url) == "git.example.com/team/shop"
 
 
+def test_ssh_on_the_port_of_https_is_the_same_host() -> None:
+    assert key_of("ssh://git@ssh.github.com:443/Team/shop.git") == "github.com/team/shop"
+    assert key_of("ssh://git@altssh.gitlab.com:443/team/shop.git") == "gitlab.com/team/shop"
+
+
 OTHERS = (
     "https://git.example.com/team/shop2.git",
-    "https://git.example.com:8443/team/shop.git",
     "https://git.example.org/team/shop.git",
     "https://10.0.0.1/team/shop.git",
 )
