@@ -19,8 +19,8 @@ from core.safety.path import check_relative_path, to_bytes
 class Batch:
     """Collects one answer per wanted file. `hex_length` is that of the repository's object ids.
 
-    At most `hold` bytes of blobs are kept, in the order in which they come. `damaged` are the blobs that
-    the cache had, but not sound.
+    At most `hold` bytes of content are kept, LFS content included, in the order in which it comes.
+    `damaged` are the blobs that the cache had, but not sound.
     """
 
     def __init__(self, wanted: Sequence[Wanted], hex_length: int, hold: int | None = None) -> None:
@@ -84,11 +84,15 @@ class Batch:
 
     def replace_pointer(self, pointer: Pointer, content: bytes | ArchonError) -> None:
         """What an LFS pointer stands for, or why that cannot be had."""
-        for index in self.pointers[pointer]:
+        let_go = None
+        if isinstance(content, bytes) and not self._has_room(content):
+            let_go = _let_go(content)
+        for index in self.pointers.pop(pointer):
             before = self._answers[index]
             if isinstance(before, GitContent) and isinstance(content, bytes):
+                wire_bytes = before.wire_bytes + len(content)
                 self._answers[index] = GitContent(
-                    content, before.blob, False, before.wire_bytes + len(content), before.attempts
+                    b"" if let_go else content, before.blob, False, wire_bytes, before.attempts, let_go
                 )
             elif isinstance(content, ArchonError):
                 self._answers[index] = content

@@ -24,6 +24,7 @@ from core.errors import ArchonError, BackendUnavailable
 from core.git.clone_shelf import COMMITS, PACKS, CloneShelf
 from core.git.commit_list import CommitLists
 from core.git.errors import CloneTooLarge
+from core.git.incoming import disk_refusals
 from core.git.packs import PackStore
 from core.safety.git_url import GitUrl
 from core.safety.private import write_private
@@ -160,7 +161,8 @@ class CloneCache:
         """
         key = hashlib.sha256(f"{url}\0{scope}\0{object_format}".encode()).hexdigest()[:40]
         about = {"url": str(url), "scope": scope, "object_format": object_format}
-        held = self._take(key, about, lambda: self._shelf.acquire(key, self._clock_ns()))
+        with disk_refusals():
+            held = self._take(key, about, lambda: self._shelf.acquire(key, self._clock_ns()))
         try:
             yield held.clone
         finally:
@@ -253,9 +255,11 @@ class CloneCache:
     def _opened_clone(self, key: str, about: dict[str, str]) -> Clone:
         path = self._shelf.path(key)
         if about and not (path / ABOUT).exists():
-            temporary = path / f"{ABOUT}.{os.getpid()}"
-            write_private(temporary, json.dumps(about))
-            temporary.rename(path / ABOUT)
+            # It only names the clone in listings; a disk that is full may still serve what is there.
+            with suppress(OSError):
+                temporary = path / f"{ABOUT}.{os.getpid()}"
+                write_private(temporary, json.dumps(about))
+                temporary.rename(path / ABOUT)
         object_format = get_object_format(about.get("object_format", "sha1"))
         packs = PackStore(path / PACKS, object_format, self._max_object_bytes)
         packs.sweep()

@@ -7,6 +7,7 @@ NUL; an entry whose name is not safe has mode 0. Looking a path up in it takes a
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 import threading
@@ -22,6 +23,8 @@ from core.repository.facts import Skip, SkipReason
 from core.repository.git_tree import Objects, TreeFile, TreeListing
 from core.safety.path import to_bytes
 from core.safety.private import write_private
+
+logger = logging.getLogger(__name__)
 
 LISTS_IN_MEMORY: Final = 4
 HAVES: Final = 4
@@ -97,7 +100,7 @@ class CommitLists:
         return None
 
     def build(self, commit: str, objects: Objects, grow: Callable[[int], None]) -> CommitFiles:
-        """Make and keep the list of `commit`, whose trees are in `objects`.
+        """Make and keep the list of `commit`, whose trees are in `objects`; in memory where the disk refuses.
 
         Raises `CorruptPack` when a tree is missing or damaged, `CorruptObject` when the commit is.
         """
@@ -109,8 +112,11 @@ class CommitLists:
         try:
             write_private(temporary, deflated + hashlib.sha256(deflated).digest())
             temporary.rename(path)
+        except OSError as error:
+            logger.warning("the file list of %s is not kept: %s", commit[:12], error.strerror)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         return self._keep(commit, CommitFiles(raw))
 
     def haves(self) -> list[str]:

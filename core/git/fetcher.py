@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -19,7 +19,8 @@ from core.git.commit_list import CommitFiles
 from core.git.credentials import Grant, Login
 from core.git.errors import CorruptPack, LfsPointer, MissingBlob
 from core.git.hosts import GitHosts
-from core.git.lfs import LfsClient
+from core.git.incoming import disk_refusals
+from core.git.lfs import LfsClient, parse_pointer
 from core.git.pack_index import BLOB
 from core.git.session import FetchSession, HostSession
 from core.git.source import GitContent, GitSource, Wanted
@@ -101,13 +102,15 @@ class GitContentFetcher:
             with self._use(grant, source) as clone:
                 return clone.packs.read(blob)[1]
 
-        try:
-            return await self._in_thread(read)
-        except (KeyError, CorruptPack):
-            (answer,) = await self.fetch_many(source, [Wanted(wanted.path, blob)])
-            if isinstance(answer, ArchonError):
-                raise answer from None
-            return answer.content
+        with suppress(KeyError, CorruptPack):
+            content = await self._in_thread(read)
+            # What a pointer stands for is not in the clone.
+            if parse_pointer(content) is None:
+                return content
+        (answer,) = await self.fetch_many(source, [Wanted(wanted.path, blob)])
+        if isinstance(answer, ArchonError):
+            raise answer
+        return answer.content
 
     async def files(self, source: GitSource) -> CommitFiles:
         """The file list of a commit. Raises the `ArchonError` that says why not."""
@@ -255,11 +258,10 @@ class GitContentFetcher:
         return landed
 
     async def _fetch_lfs(self, grant: Grant, batch: Batch) -> None:
-        pointers = list(batch.pointers)
         lfs = self._lfs
         if lfs is None:
             off = LfsPointer("a Git LFS pointer; fetching LFS content is off", hint="--git-lfs turns it on")
-            for pointer in pointers:
+            for pointer in list(batch.pointers):
                 batch.replace_pointer(pointer, off)
             return
 
@@ -267,13 +269,17 @@ class GitContentFetcher:
             return HostSession(self.hosts.remote(grant, login), self.hosts.policy, self._limits)
 
         try:
-            contents, _, _ = await self._exchange(
-                grant, session, lambda session, login: lfs.fetch(session, grant.url, login, pointers)
+            # A second attempt asks only for what the first did not bring.
+            await self._exchange(
+                grant,
+                session,
+                lambda session, login: lfs.fetch(
+                    session, grant.url, login, list(batch.pointers), batch.replace_pointer
+                ),
             )
         except ArchonError as error:
-            contents = dict.fromkeys(pointers, error)
-        for pointer, content in contents.items():
-            batch.replace_pointer(pointer, content)
+            for pointer in list(batch.pointers):
+                batch.replace_pointer(pointer, error)
 
     async def _in_session(
         self, grant: Grant, source: GitSource, work: Callable[[FetchSession], T]
@@ -320,8 +326,16 @@ class GitContentFetcher:
         return answer, session.received
 
     async def _in_thread(self, work: Callable[[], T], session: HostSession | None = None) -> T:
-        """`work` in a thread of our own. When cancelled, stop the session and wait for the thread."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """`work` in a thread of our own. When cancelled, stop the session and wait for the thread.
+
+        Networks report their own errors, so an OSError that reaches this place is the cache disk's.
+        """
+
+        def guarded() -> T:
+            with disk_refusals():
+                return work()
+
+        running = asyncio.get_running_loop().run_in_executor(self._threads, guarded)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

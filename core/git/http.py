@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import email.utils
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,7 @@ from urllib3.util import Timeout
 from core.errors import AccessDenied, ArchonError, BackendUnavailable, ConfigurationError, PermanentError
 from core.git.errors import HostMisbehaved, RepositoryNotFound
 from core.git.transfer import CONNECT_S, Transfer
+from core.retry_after import retry_after
 from core.safety.display import display
 from core.safety.redact import redact
 from core.safety.url import UrlPolicy, origin_of
@@ -44,7 +43,10 @@ FETCH_PREFIX = [b"HEAD"]
 _ABLE = b"version 2"
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
-_LONGEST_RETRY_AFTER_S = 300.0
+_REPEATED_STATUS = frozenset({301, 307, 308})
+"""Redirects after which Git and git-lfs repeat a POST: the repository moved."""
+_PAGE_STATUS = frozenset({200, 203, 302, 303})
+_LOGIN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 class _Checked(HTTPConnection):
@@ -122,20 +124,24 @@ class HttpSessions:
         headers: Mapping[str, str],
         body: bytes | None = None,
         authorization: tuple[str, str] | None = None,
+        pages: bool = True,
     ) -> HttpAnswer:
         """Ask, inside the calling thread's transfer. `authorization` is an origin and its header's value.
 
-        A GET follows up to three redirects, each checked like the URL itself, never from https to http;
-        the header goes to its own origin only. Raises the error that the status stands for.
+        Up to three redirects are followed, each checked like the URL itself, never from https to http; a
+        POST is repeated only for 301, 307 and 308. Logins go to their own origin only. Without `pages`, an
+        HTML answer is a sign-in page. Raises the error that the status stands for.
         """
         target = url
         for _ in range(REDIRECTS + 1):
             answer = self._ask(method, target, headers, body, authorization, url)
-            if answer.status == 200:
+            page = not pages and (answer.content_type or "").lower().startswith("text/html")
+            if answer.status == 200 and not page:
                 return answer
             answer.close()
-            if answer.status not in _REDIRECT_STATUS or method != "GET":
-                sent = bool(authorization and authorization[0] == origin_of(target))
+            followed = _REDIRECT_STATUS if method == "GET" else _REPEATED_STATUS
+            if answer.status not in followed:
+                sent = bool(authorization and authorization[0] in (origin_of(url), origin_of(target)))
                 raise _refusal(answer, target, sent=sent)
             target = self._next(target, answer)
         raise HostMisbehaved(f"{origin_of(url)} redirects more than {REDIRECTS} times")
@@ -153,6 +159,8 @@ class HttpSessions:
         transfer = Transfer.current()
         transfer.check()
         sent = {"User-Agent": default_user_agent_string(), "Accept-Encoding": "identity", **headers}
+        if origin_of(target) != origin_of(url):
+            sent = {name: value for name, value in sent.items() if name.lower() not in _LOGIN_HEADERS}
         if authorization and authorization[0] == origin_of(target):
             sent["Authorization"] = authorization[1]
         with _explained(transfer):
@@ -215,6 +223,7 @@ class SmartHttpClient(AbstractHttpGitClient):
             headers={"Pragma": "no-cache", **(headers or {})},
             body=body,
             authorization=self._authorization,
+            pages=False,
         )
         return answer, raising_err_packets(answer.read)
 
@@ -297,9 +306,16 @@ def _said(error: Exception) -> str:
 
 def _refusal(answer: HttpAnswer, url: str, *, sent: bool) -> ArchonError:
     host, status = origin_of(url), answer.status
-    after = _retry_after(answer.headers.get("Retry-After"))
+    after = retry_after(answer.headers.get("Retry-After"))
     if status in _RETRY_STATUS or (status == 403 and after is not None):
         return BackendUnavailable(f"{host} answers {status}", retry_after=after)
+    if status in _PAGE_STATUS:
+        # Hosts send people to a page where they sign in, instead of answering 401.
+        why = "refuses the credential and" if sent else "wants a credential and"
+        return AccessDenied(
+            f"{host} {why} answers with a sign-in page ({status})",
+            hint="see git_credentials of the event, --git-credentials-ref",
+        )
     if status in (401, 403):
         why = "refuses the credential" if sent else "wants a credential"
         return AccessDenied(
@@ -311,17 +327,3 @@ def _refusal(answer: HttpAnswer, url: str, *, sent: bool) -> ArchonError:
     if status == 407:
         return ConfigurationError(f"{host} is behind a proxy that wants a login; proxies are not used")
     return PermanentError(f"{host} answers {status}")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3), at most five minutes."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        seconds = float(value)
-    else:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)

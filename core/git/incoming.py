@@ -7,7 +7,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Self
 
@@ -37,7 +37,8 @@ class Incoming:
     """
 
     def __init__(self, directory: Path, object_format: ObjectFormat) -> None:
-        descriptor, name = tempfile.mkstemp(prefix=INCOMING, dir=directory)
+        with disk_refusals():
+            descriptor, name = tempfile.mkstemp(prefix=INCOMING, dir=directory)
         self.path = Path(name)
         self.size = 0
         self.checksum = b""
@@ -53,7 +54,9 @@ class Incoming:
 
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
-        self._file.close()
+        # Closing flushes what a full disk refused before; that was reported then.
+        with suppress(OSError):
+            self._file.close()
 
     @property
     def name(self) -> str:
@@ -79,9 +82,10 @@ class Incoming:
         """Add the checksum to a pack that was written without it."""
         self._hash.update(self._tail)
         self._tail = self.checksum = self._hash.digest()
-        self._file.write(self.checksum)
+        with disk_refusals():
+            self._file.write(self.checksum)
+            self._file.flush()
         self.size += len(self.checksum)
-        self._file.flush()
 
     def scan(self, limit: int, check: Callable[[], None], outside: Outside = nothing_outside) -> Scanned:
         """Verify the checksum and every object, and add the bases that a thin pack took from `outside`.

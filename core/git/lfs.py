@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ _MEDIA_TYPE: Final = "application/vnd.git-lfs+json"
 _ANSWER_BYTES: Final = 8 << 20
 _SECRET_HEADER = re.compile(r"auth|cookie|token|secret|key|signature", re.IGNORECASE)
 _READ_BYTES: Final = 1 << 16
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +59,45 @@ class LfsClient:
         self._limit = limit
 
     def fetch(
-        self, session: HostSession, url: GitUrl, login: Login, pointers: Sequence[Pointer]
-    ) -> dict[Pointer, bytes | ArchonError]:
-        """The content of each pointer, verified. Raises what the host as a whole raises.
+        self,
+        session: HostSession,
+        url: GitUrl,
+        login: Login,
+        pointers: Sequence[Pointer],
+        accept: Callable[[Pointer, bytes | ArchonError], None],
+    ) -> None:
+        """Hand the verified content of each pointer to `accept`, one at a time, so that none is held here.
 
-        The host's links may lead elsewhere: each is held to the URL policy, and gets only the headers
-        that came with it, never our credential.
+        Raises what the host as a whole raises; pointers accepted before that keep their answer. A link may
+        lead to another host: it is held to the URL policy, and gets only the headers that came with it.
+        Our credential goes to links of the repository's own origin that bring no Authorization.
         """
-        answers: dict[Pointer, bytes | ArchonError] = {
-            pointer: ContentTooLarge(f"an LFS file of {pointer.size:,} bytes is over {self._limit:,}")
-            for pointer in pointers
-            if pointer.size > self._limit
-        }
-        wanted = {pointer.oid: pointer for pointer in pointers if pointer not in answers}
+        wanted = []
+        for pointer in pointers:
+            if pointer.size > self._limit:
+                accept(
+                    pointer,
+                    ContentTooLarge(f"an LFS file of {pointer.size:,} bytes is over {self._limit:,}"),
+                )
+            else:
+                wanted.append(pointer)
         if not wanted:
-            return answers
+            return
         with session.exchange():
-            links = self._batch(url, login, list(wanted.values()))
-        for oid, pointer in wanted.items():
-            link = links.get(oid)
+            links = self._batch(url, login, wanted)
+        for pointer in wanted:
+            link = links.get(pointer.oid)
             if link is None or isinstance(link, ArchonError):
-                answers[pointer] = link or ContentMissing(f"{url.authority} has no LFS object {oid[:12]}")
+                accept(
+                    pointer, link or ContentMissing(f"{url.authority} has no LFS object {pointer.oid[:12]}")
+                )
                 continue
             try:
                 with session.exchange():
-                    answers[pointer] = self._download(link, pointer)
+                    content: bytes | ArchonError = self._download(link, pointer, _authorization(url, login))
             except ArchonError as error:
-                answers[pointer] = error
-        return answers
+                content = error
+            accept(pointer, content)
 
     def _batch(
         self, url: GitUrl, login: Login, pointers: Sequence[Pointer]
@@ -102,7 +114,8 @@ class LfsClient:
             endpoint,
             headers={"Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE},
             body=json.dumps(body).encode(),
-            authorization=(origin_of(base), login.authorization) if isinstance(login, TokenLogin) else None,
+            authorization=_authorization(url, login),
+            pages=False,
         )
         try:
             document = json.loads(answer.read(_ANSWER_BYTES))
@@ -112,13 +125,23 @@ class LfsClient:
         finally:
             answer.close()
 
-    def _download(self, link: Mapping[str, Any], pointer: Pointer) -> bytes:
-        headers = {str(name): str(value) for name, value in (link.get("header") or {}).items()}
+    def _download(
+        self, link: Mapping[str, Any], pointer: Pointer, authorization: tuple[str, str] | None
+    ) -> bytes:
+        headers = _headers(link)
+        if any(name.lower() == "authorization" for name in headers):
+            authorization = None
         with scrubbing(_credentials(headers)):
-            return self._download_with(headers, link, pointer)
+            return self._download_with(headers, authorization, link, pointer)
 
-    def _download_with(self, headers: dict[str, str], link: Mapping[str, Any], pointer: Pointer) -> bytes:
-        answer = self._sessions.open("GET", str(link["href"]), headers=headers)
+    def _download_with(
+        self,
+        headers: dict[str, str],
+        authorization: tuple[str, str] | None,
+        link: Mapping[str, Any],
+        pointer: Pointer,
+    ) -> bytes:
+        answer = self._sessions.open("GET", str(link["href"]), headers=headers, authorization=authorization)
         content = bytearray()
         digest = hashlib.sha256()
         try:
@@ -135,6 +158,22 @@ class LfsClient:
 def _credentials(headers: Mapping[str, str]) -> list[str]:
     """The values that are secrets. A host chooses its headers: plain ones would blot out our logs."""
     return [value for name, value in headers.items() if _SECRET_HEADER.search(name) and len(value) >= 16]
+
+
+def _authorization(url: GitUrl, login: Login) -> tuple[str, str] | None:
+    return (origin_of(str(url)), login.authorization) if isinstance(login, TokenLogin) else None
+
+
+def _headers(link: Mapping[str, Any]) -> dict[str, str]:
+    """The headers of a link. Raises `HostMisbehaved` for one that HTTP cannot carry."""
+    given = link.get("header") or {}
+    if not isinstance(given, dict):
+        raise HostMisbehaved("an LFS link has headers that are not an object")
+    headers = {str(name): str(value) for name, value in given.items()}
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise HostMisbehaved("an LFS link has a header that HTTP cannot carry")
+    return headers
 
 
 def _link(item: Mapping[str, Any]) -> tuple[str, dict[str, Any] | ArchonError]:

@@ -15,7 +15,7 @@ from dulwich.objects import ObjectID, RawObjectID
 from dulwich.pack import write_pack_index
 
 from core.git.errors import CorruptPack
-from core.git.incoming import INCOMING, Incoming, in_use, scan_file
+from core.git.incoming import INCOMING, Incoming, disk_refusals, in_use, scan_file
 from core.git.open_pack import OpenPack
 from core.git.pack_index import COMMIT, HEADER_BYTES, IndexEntry, corruption, object_id
 from core.safety.private import make_private
@@ -92,7 +92,7 @@ class PackStore:
         not sound, `ContentTooLarge` for an object over the limit.
         """
         scanned = incoming.scan(self.limit, check, lambda oid: self.read(oid.hex()))
-        with self.writing():
+        with disk_refusals(), self.writing():
             self._publish(incoming, scanned.entries)
         return scanned.has_blobs
 
@@ -109,7 +109,7 @@ class PackStore:
 
         Bodies are set one after another, so an object's distance to its delta base stays as it is.
         """
-        with self.writing(), self._lock:
+        with disk_refusals(), self.writing(), self._lock:
             self._rescan()
             small = {name: pack for name, pack in self._packs.items() if self._size(name) < SMALL_PACK_BYTES}
             if len(small) < MANY_PACKS:

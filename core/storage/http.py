@@ -10,8 +10,6 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -28,6 +26,7 @@ from core.errors import (
     PermanentError,
     UnsafeInput,
 )
+from core.retry_after import retry_after
 from core.safety.display import display
 from core.safety.redact import redact
 from core.safety.url import UrlPolicy
@@ -147,24 +146,10 @@ async def _refused(response: aiohttp.ClientResponse) -> Refused:
     return Refused(
         response.status,
         match[1].decode() if match else "",
-        retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+        retry_after(response.headers.get("Retry-After")),
         response.headers,
         html.unescape(sentence[1].decode("utf-8", "replace")) if sentence else "",
     )
-
-
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` header asks for, given as seconds or as a date (RFC 9110)."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())
 
 
 def explain(refused: Refused, host: str) -> ArchonError:

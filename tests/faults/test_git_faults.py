@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -187,7 +189,7 @@ async def test_retry_after_is_kept_to(tmp_path: Path, host: Host, server: GitHtt
 async def test_a_page_in_place_of_the_protocol(tmp_path: Path, host: Host, server: GitHttpServer) -> None:
     server.answers[f"/r.git/{DISCOVERY}"] = (b"<html>Sign in</html>", "text/html")
     async with fetching(tmp_path, limits=LIMITS) as of:
-        assert isinstance(await failure(of, host, server), HostMisbehaved)
+        assert isinstance(await failure(of, host, server), AccessDenied)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +243,32 @@ async def test_nonsense_in_place_of_a_pack(
         assert await recovers(of, host, server)
 
 
+SIGN_IN = b"<html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", on=DISCOVERY, status=203),
+        Fault("redirect", on=DISCOVERY, status=302, headers={"Location": "/sign-in"}),
+        Fault("status", on=UPLOAD_PACK, status=302, headers={"Location": "/sign-in"}),
+        Fault("status", on=UPLOAD_PACK, status=303, headers={"Location": "/sign-in"}),
+    ],
+    ids=lambda fault: f"{fault.on} {fault.status}",
+)
+async def test_a_sign_in_page_is_a_refusal_and_no_outage(
+    tmp_path: Path, host: Host, server: GitHttpServer, fault: Fault
+) -> None:
+    server.answers["/sign-in"] = (SIGN_IN, "text/html")
+    async with fetching(tmp_path, limits=LIMITS, attempts=3) as of:
+        server.faults.append(fault)
+        error = await failure(of, host, server)
+        assert type(error) is AccessDenied
+        assert "wants a credential" in str(error)
+        assert "sign-in page" in str(error)
+        assert await recovers(of, host, server)
+
+
 async def test_a_full_disk_is_said_and_leaves_the_cache_whole(
     tmp_path: Path, host: Host, server: GitHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +286,32 @@ async def test_a_full_disk_is_said_and_leaves_the_cache_whole(
         assert "disk" in str(error)
         monkeypatch.undo()
         assert nothing_is_left(of, tmp_path)
+        assert await recovers(of, host, server)
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """The kernel refuses every write past `size` bytes of any file of this process, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 20, 200, 1200, 2500, 4096])
+@pytest.mark.parametrize("by_path", [True, False])
+async def test_wherever_the_disk_is_full_it_is_an_answer_and_the_cache_recovers(
+    tmp_path: Path, host: Host, server: GitHttpServer, room: int, by_path: bool
+) -> None:
+    source = GitSource(server.url("r.git"), host.commit)
+    wanted = [Wanted(path, None if by_path else blob) for path, blob in host.blobs.items()]
+    async with fetching(tmp_path, limits=LIMITS) as of:
+        with files_end_at(room):
+            answers = await of.fetcher.fetch_many(source, wanted)
+        assert all(isinstance(answer, BackendUnavailable | GitContent) for answer in answers), answers
+        assert any(isinstance(answer, BackendUnavailable) for answer in answers)
         assert await recovers(of, host, server)
 
 

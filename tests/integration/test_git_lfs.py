@@ -25,6 +25,7 @@ from core.events.v2 import GitCredentials
 from core.git.errors import HostMisbehaved, LfsPointer
 from core.git.lfs import Pointer, parse_pointer
 from core.git.source import GitContent, GitSource, Wanted
+from core.safety.redact import redact
 from core.settings.git import HostCredentials
 from tests.bare_repositories import BareRepository
 from tests.git_fetching import fetching
@@ -53,6 +54,9 @@ class LfsHost(GitHttpServer):
         self.downloads: list[web.Request] = []
         self.authorizations: list[str | None] = []
         self.link = ""
+        self.header: dict[str, str] = {"Authorization": "RemoteAuth once"}
+        self.accepted = "RemoteAuth once"
+        self.moved = 0
         self.raw: bytes | None = None
         self.routes += [
             web.post("/{name}/info/lfs/objects/batch", self._batch),
@@ -60,6 +64,8 @@ class LfsHost(GitHttpServer):
         ]
 
     async def _batch(self, request: web.Request) -> web.Response:
+        if self.moved and request.match_info["name"] == "old.git":
+            return web.Response(status=self.moved, headers={"Location": request.path.replace("old", "r")})
         asked = json.loads(await request.read())
         self.authorizations.append(request.headers.get("Authorization"))
         self.batches.append(asked)
@@ -75,12 +81,12 @@ class LfsHost(GitHttpServer):
         href = self.link or f"{self.base}/lfs/{item['oid']}"
         return {
             **item,
-            "actions": {"download": {"href": href, "header": {"Authorization": "RemoteAuth once"}}},
+            "actions": {"download": {"href": href, "header": self.header}},
         }
 
     async def _download(self, request: web.Request) -> web.Response:
         self.downloads.append(request)
-        if request.headers.get("Authorization") != "RemoteAuth once":
+        if request.headers.get("Authorization") != self.accepted:
             return web.Response(status=401)
         return web.Response(body=self.objects[request.match_info["oid"]])
 
@@ -156,6 +162,57 @@ async def test_links_are_held_to_the_url_policy(
     assert isinstance(answer, UnsafeInput)
 
 
+@pytest.mark.parametrize("hold", [0, 1, len(CONTENT), len(CONTENT) + len(OTHER) + 2000])
+async def test_content_obeys_the_bound_on_held_bytes(
+    tmp_path: Path, host: LfsHost, source: GitSource, hold: int
+) -> None:
+    async with fetching(tmp_path / "cache", lfs=True) as of:
+        wanted = [Wanted("a.bin"), Wanted("b.bin")]
+        answers = await of.fetcher.fetch_many(source, wanted, hold=hold)
+        found = [answer for answer in answers if isinstance(answer, GitContent)]
+        assert len(found) == 2
+        assert sum(len(answer.content) for answer in found) <= hold
+        for item, answer, content in zip(wanted, found, (CONTENT, OTHER), strict=True):
+            if answer.let_go:
+                assert (answer.let_go.size, answer.let_go.checksum) == (
+                    len(content),
+                    f"sha256:{oid(content)}",
+                )
+                assert await of.fetcher.read_again(source, item, answer.blob) == content
+            else:
+                assert answer.content == content
+
+
+async def test_a_hosts_headers_do_not_become_secrets(
+    tmp_path: Path, host: LfsHost, source: GitSource
+) -> None:
+    host.header = {"Authorization": "RemoteAuth once", "X-Word": "dead-lettered", "X-Path": "src/main.py"}
+    (answer,) = await read(tmp_path, source, "a.bin")
+    assert isinstance(answer, GitContent)
+    said = "dead-lettered: analysis failed for src/main.py"
+    assert redact(said) == said
+
+
+@pytest.mark.parametrize("header", [{"X-Ticket": "a\r\nHost: x"}, {"X Ticket": "a"}, {"X-Ticket": "\u2026"}])
+async def test_headers_that_http_cannot_carry(
+    tmp_path: Path, host: LfsHost, source: GitSource, header: dict[str, str]
+) -> None:
+    host.header = header
+    (answer,) = await read(tmp_path, source, "a.bin")
+    assert isinstance(answer, HostMisbehaved)
+
+
+@pytest.mark.parametrize("status", [301, 307, 308])
+async def test_the_batch_api_of_a_renamed_repository(
+    tmp_path: Path, host: LfsHost, source: GitSource, status: int
+) -> None:
+    host.moved = status
+    (tmp_path / "served" / "old.git").symlink_to("r.git")
+    (answer,) = await read(tmp_path, GitSource(host.url("old.git"), source.commit), "a.bin")
+    assert isinstance(answer, GitContent)
+    assert answer.content == CONTENT
+
+
 async def test_our_credential_goes_to_the_batch_api_and_not_along_a_link(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     authority = trustme.CA()
@@ -178,6 +235,31 @@ async def test_our_credential_goes_to_the_batch_api_and_not_along_a_link(tmp_pat
         assert answer.content == CONTENT
         assert host.authorizations == ["Basic eC1hY2Nlc3MtdG9rZW46aGlkZGVuLXRva2Vu"]
         assert [request.headers["Authorization"] for request in host.downloads] == ["RemoteAuth once"]
+
+
+async def test_a_link_of_the_same_origin_without_a_login_gets_ours(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    authority = trustme.CA()
+    certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(certificate)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    commit = BareRepository(tmp_path / "served" / "r.git").commit({"a.bin": pointer(CONTENT)})
+    with LfsHost(tmp_path / "served", certificate) as host:
+        host.tokens["r.git"] = "hidden-token"
+        host.header, host.accepted = {}, "Basic eC1hY2Nlc3MtdG9rZW46aGlkZGVuLXRva2Vu"
+        token = GitCredentials(type="token", credential_ref="env:TOKEN")
+        source = GitSource(host.url("r.git"), commit, credentials=token)
+        options = {
+            "credentials": {f"127.0.0.1:{host.port}": HostCredentials(refs=("env:TOKEN",))},
+            "secrets": {"TOKEN": "hidden-token"},
+            "ca_file": tmp_path / "ca.pem",
+        }
+        (answer,) = await read(tmp_path / "same", source, "a.bin", **options)
+        assert isinstance(answer, GitContent)
+        host.link = f"https://localhost:{host.port}/lfs/{oid(CONTENT)}"
+        (answer,) = await read(tmp_path / "other", source, "a.bin", **options)
+        assert isinstance(answer, ArchonError)
+        assert [request.headers.get("Authorization") for request in host.downloads] == [host.accepted, None]
 
 
 @pytest.mark.parametrize(
