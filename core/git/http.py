@@ -44,7 +44,7 @@ _ABLE = b"version 2"
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _REPEATED_STATUS = frozenset({301, 307, 308})
-"""Redirects after which Git and git-lfs repeat a POST: the repository moved."""
+"""Redirects after which git-lfs repeats a POST: the repository moved."""
 _PAGE_STATUS = frozenset({200, 203, 302, 303})
 _LOGIN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
@@ -125,11 +125,12 @@ class HttpSessions:
         body: bytes | None = None,
         authorization: tuple[str, str] | None = None,
         pages: bool = True,
+        repeat: bool = False,
     ) -> HttpAnswer:
         """Ask, inside the calling thread's transfer. `authorization` is an origin and its header's value.
 
         Up to three redirects are followed, each checked like the URL itself, never from https to http; a
-        POST is repeated only for 301, 307 and 308. Logins go to their own origin only. Without `pages`, an
+        POST only with `repeat`, for 301, 307 and 308. Logins go to their own origin only. Without `pages`, an
         HTML answer is a sign-in page. Raises the error that the status stands for.
         """
         target = url
@@ -139,8 +140,8 @@ class HttpSessions:
             if answer.status == 200 and not page:
                 return answer
             answer.close()
-            followed = _REDIRECT_STATUS if method == "GET" else _REPEATED_STATUS
-            if answer.status not in followed:
+            redirects = _REDIRECT_STATUS if method == "GET" else _REPEATED_STATUS if repeat else frozenset()
+            if answer.status not in redirects:
                 sent = bool(authorization and authorization[0] in (origin_of(url), origin_of(target)))
                 raise _refusal(answer, target, sent=sent)
             target = self._next(target, answer)

@@ -116,6 +116,7 @@ class LfsClient:
             body=json.dumps(body).encode(),
             authorization=_authorization(url, login),
             pages=False,
+            repeat=True,
         )
         try:
             document = json.loads(answer.read(_ANSWER_BYTES))
