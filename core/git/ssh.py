@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import IO, Final, cast
 
 import paramiko
-from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException, SSHException
 
 from core.errors import AccessDenied, ConfigurationError
 from core.git.credentials import KeyLogin
 from core.git.errors import HostKeyMismatch, HostMisbehaved
+from core.git.known_hosts import PinnedKeys, pinned_keys
 from core.git.stream import Dialer, Stream, counted
 from core.git.transfer import CONNECT_S, Transfer
 from core.safety.display import display
 from core.safety.git_url import GitUrl
 from core.safety.redact import redact
-from core.safety.url import DEFAULT_PORTS
 
 DEFAULT_USER: Final = "git"
 WINDOW_BYTES: Final = 8 << 20
@@ -39,7 +38,7 @@ def dial_ssh(url: GitUrl, login: KeyLogin, known_hosts: Path) -> Dialer:
 
     def dial(service: str, path: str, protocol_version: int) -> Stream:
         transfer = Transfer.current()
-        pinned = _pinned_keys(known_hosts, url)
+        pinned = pinned_keys(known_hosts, url.host, url.port)
         key = _private_key(login.private_key, url)
         transport = paramiko.Transport(transfer.connect(url.host, url.port), default_window_size=WINDOW_BYTES)
         transfer.on_stop(transport.close)
@@ -58,17 +57,15 @@ def dial_ssh(url: GitUrl, login: KeyLogin, known_hosts: Path) -> Dialer:
     return dial
 
 
-def _handshake(
-    transport: paramiko.Transport, url: GitUrl, pinned: dict[str, paramiko.PKey], key: paramiko.PKey
-) -> None:
+def _handshake(transport: paramiko.Transport, url: GitUrl, pinned: PinnedKeys, key: paramiko.PKey) -> None:
     options = transport.get_security_options()
-    options.key_types = [name for name in options.key_types if _family(name) in pinned]
+    options.key_types = [name for name in options.key_types if _family(name) in pinned.types]
     try:
         transport.start_client(timeout=CONNECT_S)
     except paramiko.ssh_exception.IncompatiblePeer:
         raise _mismatch(url) from None
     offered = transport.get_remote_server_key()
-    if pinned.get(offered.get_name()) != offered:
+    if not pinned.allows(offered):
         raise _mismatch(url)
     try:
         transport.auth_publickey(url.user or DEFAULT_USER, key)
@@ -93,25 +90,6 @@ def _run(
 
     stderr = cast("IO[bytes]", channel.makefile_stderr("rb"))
     return Stream(counted(reader.read, transfer), channel.sendall, close, stderr)
-
-
-def _pinned_keys(path: Path, url: GitUrl) -> dict[str, paramiko.PKey]:
-    """The keys pinned for a host, by type. Names in the file are exact or hashed, not patterns."""
-    try:
-        lines = path.read_text().splitlines()
-        if any(line.lstrip().startswith("@") for line in lines):
-            raise ConfigurationError(
-                f"{path} has @cert-authority or @revoked lines, which are not understood",
-                hint="pin the keys themselves, and leave revoked ones out",
-            )
-        hosts = paramiko.HostKeys(str(path))
-    except (OSError, UnicodeDecodeError, InvalidHostKey) as error:
-        raise ConfigurationError(f"the file of SSH host keys {path} cannot be read: {error}") from None
-    name = url.host if url.port == DEFAULT_PORTS["ssh"] else f"[{url.host}]:{url.port}"
-    found = hosts.lookup(name)
-    if not found:
-        raise HostKeyMismatch(f"no SSH host key is pinned for {name}", hint=f"add its line to {path}")
-    return dict(found)
 
 
 def _private_key(text: str, url: GitUrl) -> paramiko.PKey:

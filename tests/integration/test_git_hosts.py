@@ -261,7 +261,7 @@ async def test_a_host_that_nobody_pinned_is_not_talked_to(
         assert isinstance(await read(of.fetcher, ssh.url("r.git"), place.commit, KEY), ConfigurationError)
 
 
-async def test_hashed_names_are_found_and_markers_refused(
+async def test_hashed_names_are_found_and_revoked_keys_refused(
     tmp_path: Path, place: Place, ssh: SshServer
 ) -> None:
     hashed = tmp_path / "known_hosts"
@@ -277,7 +277,20 @@ async def test_hashed_names_are_found_and_markers_refused(
     async with fetching(
         tmp_path / "b", credentials=table(ssh), secrets={"KEY": ssh.key}, known_hosts=revoked
     ) as of:
-        assert isinstance(await read(of.fetcher, ssh.url("r.git"), place.commit, KEY), ConfigurationError)
+        assert isinstance(await read(of.fetcher, ssh.url("r.git"), place.commit, KEY), HostKeyMismatch)
+
+
+async def test_a_host_that_changes_its_key_has_two_of_one_type(
+    tmp_path: Path, place: Place, ssh: SshServer
+) -> None:
+    right, other = ssh.known_hosts().read_text(), ssh.known_hosts("stranger").read_text()
+    both = tmp_path / "known_hosts"
+    for number, lines in enumerate((other + right, right + other)):
+        both.write_text(lines)
+        async with fetching(
+            tmp_path / str(number), credentials=table(ssh), secrets={"KEY": ssh.key}, known_hosts=both
+        ) as of:
+            assert isinstance(await read(of.fetcher, ssh.url("r.git"), place.commit, KEY), GitContent)
 
 
 @pytest.mark.parametrize("kind", ["stranger", "encrypted", "no key", "none"])
