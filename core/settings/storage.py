@@ -23,7 +23,7 @@ class StorageSettings(Section):
 
     provider: Provider = option(
         "auto",
-        "object storage; local is a directory of this machine; auto is local, and on Kafka none",
+        "object storage; auto is local, a directory, and none on Kafka",
         env=("CONTENT_STORAGE_PROVIDER",),
         common=True,
     )
