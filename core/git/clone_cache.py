@@ -132,6 +132,7 @@ class CloneCache:
         self._opened, evicted = open_index(
             self.directory / "index.db", self.max_bytes, self._shelf, scan=scan, clock_ns=self._clock_ns
         )
+        self._shelf.empty_trash()
         self.count("evictions", evicted)
 
     def close(self) -> None:
@@ -188,6 +189,7 @@ class CloneCache:
     def clear(self) -> tuple[int, int]:
         """Remove every clone not in use; their number and bytes."""
         removed = self.index.clear()
+        self._shelf.empty_trash()
         self._close_stale()
         return removed
 
@@ -220,6 +222,8 @@ class CloneCache:
             if error.cause == "too_large":
                 raise CloneTooLarge(f"the clone cache is too small: {error}", hint=_HINT) from None
             raise BackendUnavailable(f"the clone cache has {error}", hint=_HINT) from None
+        finally:
+            self._shelf.empty_trash()
         if evicted:
             self.count("evictions", evicted)
             self._close_stale()

@@ -2,7 +2,7 @@
 
 `clones/<key>/packs` holds objects, `clones/<key>/commits` the file lists of commits. Use is a shared
 flock(2) on `clones/<key>/use`, whose modification time is the last use. Eviction takes it exclusively,
-so it never removes what is being read, and moves the directory to `trash` before it is deleted.
+so it never removes what is being read, and moves the directory to `trash`; `empty_trash` deletes it there.
 """
 
 from __future__ import annotations
@@ -119,10 +119,13 @@ class CloneShelf:
             return True
         finally:
             os.close(descriptor)
-        shutil.rmtree(trash, ignore_errors=True)
         return True
 
     def sweep(self) -> None:
+        """What dead processes left is in `trash`, see `empty_trash`, or is swept with its clone."""
+
+    def empty_trash(self) -> None:
+        """Delete what was evicted, by whatever process. Not under the index's lock: it takes long."""
         for item in os.scandir(self._trash):
             shutil.rmtree(item.path, ignore_errors=True)
 

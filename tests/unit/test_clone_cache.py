@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import sqlite3
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,6 +81,28 @@ def test_the_least_recently_used_clone_goes_first(cache: CloneCache) -> None:
     assert not has(cache, "r1", content(1))
     assert has(cache, "r4", content(4))
     assert cache.stats().evictions == 1
+
+
+def test_deleting_an_evicted_clone_keeps_no_other_process_waiting(
+    cache: CloneCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted = []
+    really = shutil.rmtree
+
+    def rmtree(path: str, *, ignore_errors: bool) -> None:
+        other = sqlite3.connect(cache.directory / "index.db", timeout=0)
+        other.execute("BEGIN IMMEDIATE")  # fails while anybody else writes
+        other.close()
+        deleted.append(path)
+        really(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    for number in range(5):
+        put(cache, f"r{number}", content(number))
+    assert len(deleted) == 1
+    cache.clear()
+    assert len(deleted) == 5
+    assert list((cache.directory / "trash").iterdir()) == []
 
 
 def test_the_cap_holds_with_reservations(cache: CloneCache) -> None:
