@@ -3,7 +3,7 @@ PYTHON ?= python3
 REPO ?= .
 BIN := .venv/bin
 UV ?= uv
-QUICK := tests/unit
+QUICK := tests/unit tests/portable tests/contract/test_embedded_log.py tests/attacks/test_poison_events.py
 
 .PHONY: screenshots help demo quick test lint bench docs lock clean
 .DEFAULT_GOAL := help
