@@ -59,7 +59,7 @@ _SKIPS: dict[SkipReason, tuple[str, bool]] = {
     SkipReason.UNREADABLE: ("cannot be read", True),
     SkipReason.TEST_EXCLUDED: ("a test, and tests are excluded", False),
     SkipReason.TOO_LARGE: ("too large for every configured strategy", True),
-    SkipReason.INFEASIBLE: ("the chosen strategy cannot carry it", True),
+    SkipReason.INFEASIBLE: ("no strategy could deliver it", True),
     SkipReason.CONFLICTED: ("in an unresolved merge conflict", True),
     SkipReason.CORRUPT_OBJECT: ("its Git object is missing or corrupt", True),
     SkipReason.DELETED: ("tracked, but deleted from the work tree", False),

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from core.budget import Budget
 from core.cache.flight import SingleFlight
-from core.errors import ContentChanged, ContentMissing
+from core.errors import BackendUnavailable, ContentChanged, ContentMissing
 from core.events.common import ContentStrategy
 from core.log.base import PartitionLag
 from core.progress import Listener, ObjectUploaded, ignore
@@ -24,6 +24,10 @@ from core.storage.keys import object_key
 from core.strategies.base import Feasibility, PublishContext, SourceFile
 
 logger = logging.getLogger(__name__)
+
+CHECK_S: Final = 10.0
+"""Seconds for the check at the start of a run, retries included."""
+SAY_AFTER_S: Final = 2.0
 
 WHOLE_UP_TO: Final = 16 << 20
 """Bytes; a larger file is read twice, once for its checksum and once for the upload, and never held."""
@@ -65,10 +69,22 @@ class ObjectStorageStrategy:
         self.uploads = 0
 
     async def prepare(self, context: PublishContext) -> dict[str, Any]:
+        """See `Strategy.prepare`. A server that accepts and never answers is given up after `CHECK_S`."""
+
         async def check(_attempt: int) -> None:
             await self._storage.check()
 
-        await self._retry.run(check, "the check of the storage")
+        checking = asyncio.create_task(self._retry.run(check, "the check of the storage"))
+        try:
+            await asyncio.wait({checking}, timeout=SAY_AFTER_S)
+            if not checking.done():
+                logger.warning("waiting for object storage to answer, at most %g s", CHECK_S)
+                await asyncio.wait({checking}, timeout=CHECK_S - SAY_AFTER_S)
+            if not checking.done():
+                raise BackendUnavailable(f"object storage did not answer within {CHECK_S:g} s")
+            checking.result()
+        finally:
+            checking.cancel()
         return {"object_storage_config": self._storage.location}
 
     def feasible(self, facts: FileFacts, context: PublishContext) -> Feasibility:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import ssl
@@ -13,7 +14,11 @@ import pytest
 import trustme
 from aiohttp import web
 
+from core.assembly.ingesting import ingest
+from core.assembly.source import Target
 from core.errors import BackendUnavailable, PermanentError
+from core.repository.facts import SkipReason
+from core.settings import load
 from core.storage.s3 import S3StorageClient
 
 CONTENT = b"x = 1\n"
@@ -121,3 +126,41 @@ async def test_a_private_authority_is_trusted_for_transfers_too(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
         async with client(endpoint) as storage:
             await storage.upload_bytes("k", CONTENT, SHA, "text/plain")
+
+
+async def test_a_server_that_accepts_and_never_answers_is_given_up_soon_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("core.strategies.object_storage.CHECK_S", 1.0)
+    monkeypatch.setattr("core.strategies.object_storage.SAY_AFTER_S", 0.2)
+    given_up = asyncio.Event()
+
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await given_up.wait()
+        writer.close()
+
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "large.txt").write_bytes(b"x" * 200_000)
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        settings = load(
+            {
+                "home": tmp_path / "home",
+                "storage.provider": "minio",
+                "storage.bucket": "bucket",
+                "storage.endpoint": f"http://127.0.0.1:{port}",
+                "storage.allow_http": True,
+                "publish.inline_size_limit": "1KB",
+                "publish.content_strategy": "object_storage",
+                "publish.max_batch_bytes": "100KB",
+            },
+            environ={},
+        ).settings
+        async with asyncio.timeout(30):
+            summary, _ = await ingest(settings, Target(tmp_path / "repository"), asyncio.Event())
+        given_up.set()
+    (skip,) = summary.skipped
+    assert skip.reason is SkipReason.INFEASIBLE
+    assert "did not answer within 1 s" in skip.detail
+    assert "waiting for object storage" in caplog.text
