@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dulwich.pack import write_pack_index
 
 from core.errors import (
     AccessDenied,
@@ -21,6 +23,7 @@ from core.errors import (
     DeadlineExceeded,
     PermanentError,
 )
+from core.git import packs
 from core.git.errors import CloneTooLarge, CorruptPack, HostMisbehaved, RepositoryNotFound
 from core.git.incoming import Incoming
 from core.git.source import GitContent, GitSource, Wanted
@@ -287,6 +290,38 @@ async def test_a_full_disk_is_said_and_leaves_the_cache_whole(
         monkeypatch.undo()
         assert nothing_is_left(of, tmp_path)
         assert await recovers(of, host, server)
+
+
+async def test_a_disk_that_fills_up_with_a_packs_index_is_said(
+    tmp_path: Path, host: Host, server: GitHttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_full_disk(_file: object, *arguments: Any) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            write_pack_index(full, *arguments)
+
+    async with fetching(tmp_path, limits=LIMITS) as of:
+        monkeypatch.setattr(packs, "write_pack_index", on_full_disk)
+        error = await failure(of, host, server)
+        assert isinstance(error, BackendUnavailable)
+        assert "No space left" in str(error)
+        monkeypatch.undo()
+        assert nothing_is_left(of, tmp_path)
+        assert await recovers(of, host, server)
+
+
+async def test_a_file_list_that_the_disk_refuses_is_used_from_memory(
+    tmp_path: Path, host: Host, server: GitHttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_full_disk(_path: Path, data: bytes) -> int:
+        with open("/dev/full", "wb", buffering=0) as full:
+            return full.write(data)
+
+    async with fetching(tmp_path, limits=LIMITS) as of:
+        monkeypatch.setattr(Path, "write_bytes", on_full_disk)
+        source = GitSource(server.url("r.git"), host.commit)
+        answers = await of.fetcher.fetch_many(source, [Wanted(path) for path in FILES])
+        found = [answer.content for answer in answers if isinstance(answer, GitContent)]
+        assert found == list(FILES.values())
 
 
 @contextmanager
