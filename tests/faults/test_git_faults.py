@@ -23,7 +23,7 @@ from core.errors import (
     DeadlineExceeded,
     PermanentError,
 )
-from core.git import packs
+from core.git import commit_list, packs
 from core.git.errors import CloneTooLarge, CorruptPack, HostMisbehaved, RepositoryNotFound
 from core.git.incoming import Incoming
 from core.git.source import GitContent, GitSource, Wanted
@@ -312,12 +312,12 @@ async def test_a_disk_that_fills_up_with_a_packs_index_is_said(
 async def test_a_file_list_that_the_disk_refuses_is_used_from_memory(
     tmp_path: Path, host: Host, server: GitHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_full_disk(_path: Path, data: bytes) -> int:
+    def on_full_disk(_path: Path, data: bytes) -> None:
         with open("/dev/full", "wb", buffering=0) as full:
-            return full.write(data)
+            full.write(data)
 
     async with fetching(tmp_path, limits=LIMITS) as of:
-        monkeypatch.setattr(Path, "write_bytes", on_full_disk)
+        monkeypatch.setattr(commit_list, "write_private", on_full_disk)
         source = GitSource(server.url("r.git"), host.commit)
         answers = await of.fetcher.fetch_many(source, [Wanted(path) for path in FILES])
         found = [answer.content for answer in answers if isinstance(answer, GitContent)]
