@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import ArchonError, RetryableError
-from core.log.base import EventLog, LogConsumer, LogMessage, TopicPartition
+from core.log.base import EventLog, LogConsumer, LogMessage, PartitionLag, TopicPartition
 from core.log.lag import LOST_HINT
 from core.log.offsets import OffsetTracker
 from core.outcome_events import BatchOutcome
 from core.processor import RequestProcessor
 from core.progress import EventsLost, Listener, ignore
+from core.safety.display import display
 
 logger = logging.getLogger(__name__)
 
@@ -241,6 +242,7 @@ class Consumer:
         except RetryableError as error:
             logger.info("whether events were lost is not known: %s", error)
             return
+        await self._warn_of_a_new_group(places)
         for place in places:
             if TopicPartition(place.topic, place.partition) not in gained or place.committed is None:
                 continue
@@ -254,6 +256,26 @@ class Consumer:
                     place.committed,
                     LOST_HINT,
                 )
+
+    async def _warn_of_a_new_group(self, places: Sequence[PartitionLag]) -> None:
+        """A group that has committed nothing reads everything again: perhaps its name was mistyped."""
+        waiting = sum(place.lag for place in places)
+        if not waiting or any(place.committed is not None for place in places):
+            return
+        others = [
+            group
+            for group in await self._log.groups()
+            if group != self._group
+            and any(place.committed for place in await self._log.lag(group, self._topics))
+        ]
+        if others:
+            logger.warning(
+                "group %s has committed nothing yet and reads %d events again, which %s has read already;"
+                " is its name right (--group)?",
+                display(self._group),
+                waiting,
+                display(", ".join(sorted(others)[:3])),
+            )
 
     async def _pass_over(self, member: LogConsumer) -> None:
         """Commit past offsets that no message has, such as the end markers of transactions."""

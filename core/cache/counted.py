@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from contextlib import suppress
 
 from core.cache.base import Checkup, Listed, Order, Tell, quiet
@@ -10,12 +12,15 @@ from core.cache.disk import Cached, DiskCache, Miss, Writer
 from core.cache.index import NoRoom
 from core.errors import ArchonError
 
+logger = logging.getLogger(__name__)
+
 
 class CountedCache:
     """A `DiskCache` that counts. `trouble` says why it does not keep contents at present, else None."""
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
+        self._making = threading.Lock()
         self._counters = Counters()
         self.trouble: str | None = None
 
@@ -31,6 +36,7 @@ class CountedCache:
 
     def get(self, key: str, *, hold: int, head: int) -> Cached | Miss:
         """See `DiskCache.get`."""
+        self._make_again()
         found = self._cache.get(key, hold=hold, head=head)
         if isinstance(found, Miss):
             self._add(f"miss:{found}")
@@ -42,6 +48,7 @@ class CountedCache:
 
     def reserve(self, key: str, size: int) -> Writer:
         """See `DiskCache.reserve`."""
+        self._make_again()
         writer = self._cache.reserve(key, size)
         self._add("evictions", writer.evicted)
         return writer
@@ -75,6 +82,19 @@ class CountedCache:
     def stats(self) -> CacheStats:
         """The figures now."""
         return self._counters.stats(str(self._cache.directory), self._cache.index)
+
+    def _make_again(self) -> None:
+        """A directory that was removed while the agent runs is used again at once."""
+        if not self._cache.is_gone:
+            return
+        with self._making:
+            if self._cache.is_gone:
+                logger.warning("the cache directory %s was removed: it is made again", self._cache.directory)
+                try:
+                    self._cache.make_again()
+                    self.trouble = None
+                except ArchonError as error:
+                    self.trouble = str(error)
 
     def _add(self, name: str, count: int = 1) -> None:
         self._counters.add(self._cache.index, name, count)

@@ -95,6 +95,18 @@ class DiskCache:
         )
         return evicted
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody removed the directory of the open cache."""
+        return self._opened is not None and not self._opened.path.exists()
+
+    def make_again(self) -> None:
+        """Open a directory that was removed anew, empty. Raises as `open`."""
+        before = self._opened
+        self.open()
+        if before:
+            before.close()
+
     def close(self) -> None:
         """Idempotent; entries handed out stay in use."""
         index, self._opened = self._opened, None

@@ -16,7 +16,7 @@ from core.log.base import OutgoingMessage, Position, TopicPartition
 from core.log.embedded import EmbeddedLog
 from core.log.kafka import KafkaLog
 from core.progress import EventsLost, RunEvent
-from core.settings import load
+from core.settings import Settings, load
 from tests.faults.order_world import request_event
 from tests.servers.kafka import GROUP, Broker
 
@@ -92,3 +92,25 @@ async def test_a_topic_that_changes_is_consumed_again_within_30_s(kafka: Broker,
         async with asyncio.timeout(40):
             while not [each for each in await consumer.poll(10, 1.0) if each.value == b"fresh"]:
                 pass
+
+
+async def test_a_group_that_reads_again_what_another_has_read_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def settings(group: str) -> Settings:
+        given = {"home": tmp_path, "agent.workers": 1, "log.group": group}
+        return load(given, environ={}).settings
+
+    async def drain(group: str) -> str:
+        caplog.clear()
+        async with consuming(settings(group), service=False) as agent:
+            await agent.run(drain=True, stop=asyncio.Event())
+        return caplog.text
+
+    async with EmbeddedLog(settings("right").data_dir / "log.sqlite") as log:
+        value = request_event("p", "a.py", "x = 1\n")
+        await log.publish(settings("right").log.topics[-1], [OutgoingMessage(b"k", value)])
+    assert "--group" not in await drain("right")
+    told = await drain("rihgt")
+    assert "group rihgt has committed nothing yet and reads 1 events again, which right has read" in told
+    assert "--group" not in await drain("rihgt")

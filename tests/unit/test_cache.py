@@ -321,6 +321,24 @@ def test_many_threads_never_exceed_the_cap(directory: Path) -> None:
     cache.close()
 
 
+def test_a_directory_that_is_removed_is_made_again_and_the_figures_are_true(directory: Path) -> None:
+    counted = CountedCache(DiskCache(directory, 1000))
+    counted.open()
+    try:
+        put(counted, b"before")
+        shutil.rmtree(directory)
+        assert counted.get(key_of(b"before"), hold=100, head=10) is Miss.ABSENT
+        key = put(counted, b"after")
+        found = counted.get(key, hold=100, head=10)
+        assert isinstance(found, Cached)
+        assert found.content == b"after"
+        stats = counted.stats()
+        assert (stats.entries, stats.bytes) == (1, 5)
+        assert counted.trouble is None
+    finally:
+        counted.close()
+
+
 def test_clear_and_verify(cache: DiskCache, directory: Path) -> None:
     good, bad = put(cache, b"good"), put(cache, b"bad!")
     (directory / "objects" / bad[:2] / bad).write_bytes(b"evil")
