@@ -258,3 +258,14 @@ async def test_browsing_holds_few_bytes_however_large_the_messages_are(log: Kafk
     assert forwards == list(range(90))
     assert backwards == list(reversed(forwards))
     assert peak < 40 << 20  # of 81 MB: a page of each, and what the client has fetched ahead
+
+
+async def test_a_limit_that_was_repaired_is_noticed_by_a_running_producer(
+    kafka: Broker, log: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await create(log, max_message_bytes="20000")
+    assert await log.max_message_bytes(topic) < 20_000
+    alter(kafka, topic, "max.message.bytes", "2000000")
+    assert await log.max_message_bytes(topic) < 20_000
+    monkeypatch.setattr("core.log.kafka.producer.LIMIT_AGE_S", -1.0)
+    assert await log.max_message_bytes(topic) > 1_000_000
