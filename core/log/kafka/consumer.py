@@ -14,6 +14,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 
 from core.errors import BackendUnavailable
 from core.log.base import LogMessage, RevokedHandler, TopicPartition
+from core.log.kafka.assignor import TopicBalancedAssignor
 from core.log.kafka.closing import CLOSE_S, within
 from core.log.kafka.errors import translate
 from core.settings.kafka import KafkaSettings
@@ -59,8 +60,12 @@ class KafkaConsumer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",  # what was aborted was never published
-            # aiokafka keeps what an assignor remembers in its class: every member needs its own.
-            partition_assignment_strategy=(type("Sticky", (StickyPartitionAssignor,), {}),),
+            # aiokafka keeps what an assignor remembers in its class: every member needs its own. An older
+            # archon in the group knows the second one only; then all use that.
+            partition_assignment_strategy=(
+                type("Balanced", (TopicBalancedAssignor,), {}),
+                type("Sticky", (StickyPartitionAssignor,), {}),
+            ),
             metadata_max_age_ms=_METADATA_MS,
             session_timeout_ms=_ms(settings.session_timeout),
             heartbeat_interval_ms=_ms(min(_HEARTBEAT_S, settings.session_timeout / 3)),
