@@ -28,7 +28,8 @@ from tests.repositories import commit
 
 
 def settings_of(tmp_path: Path, **more: object) -> Settings:
-    return load({"home": tmp_path / "home", "agent.workers": 1, **more}, environ={}).settings
+    given = {"home": tmp_path / "home", "agent.workers": 1, "log.partitions": 1, **more}
+    return load(given, environ={}).settings
 
 
 async def run(settings: Settings, repository: Path) -> list[RunEvent]:
