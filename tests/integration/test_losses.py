@@ -114,3 +114,22 @@ async def test_a_group_that_reads_again_what_another_has_read_says_so(
     told = await drain("rihgt")
     assert "group rihgt has committed nothing yet and reads 1 events again, which right has read" in told
     assert "--group" not in await drain("rihgt")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group(GROUP)
+async def test_a_topic_that_is_deleted_is_made_again_where_that_is_allowed(kafka: Broker) -> None:
+    topic = f"topic-{uuid4().hex}"
+    message = OutgoingMessage(b"k", b"v")
+    settings = kafka.settings(create_topics=True, partitions=1, delivery_timeout="5s")
+    async with KafkaLog(settings) as log:
+        await until(lambda: takes(log, topic, message))
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.servers)
+        await admin.start()
+        try:
+            await admin.delete_topics([topic])
+            await until(lambda: missing(log, topic))
+        finally:
+            await admin.close()
+        await until(lambda: takes(log, topic, message))
+        assert topic in await log.topics()

@@ -114,7 +114,14 @@ class KafkaLog:
             await self._existing([topic])
         except ConfigurationError as error:
             raise BackendUnavailable(str(error), hint=error.hint) from None
-        return await self._producer.send(topic, messages)
+        try:
+            answers = await self._producer.send(topic, messages)
+        except BackendUnavailable:
+            self._known.discard(topic)  # it may have been deleted: look, and make it, before the next try
+            raise
+        if any(isinstance(each, PublishFailure) for each in answers):
+            self._known.discard(topic)
+        return answers
 
     async def consumer(self, group: str, topics: Sequence[str], *, member_id: str) -> KafkaConsumer:
         """See `EventLog`; waits until the group has given this member its partitions."""
