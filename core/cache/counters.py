@@ -85,8 +85,14 @@ class Counters:
         with self._lock:
             pending, self._pending = self._pending, Counter()
             self._events = 0
-        if pending:
+        if not pending:
+            return
+        try:
             index.count(pending)
+        except BaseException:
+            with self._lock:
+                self._pending.update(pending)
+            raise
 
     def stats(self, directory: str, index: CacheIndex) -> CacheStats:
         """The figures now."""

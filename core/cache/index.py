@@ -277,8 +277,10 @@ class CacheIndex:
                 connection.execute("DELETE FROM entries WHERE key = ?", (key,))
                 evicted += actual is not None
             else:
+                # Behind every other entry, also behind one that a clock that was ahead dated later.
                 in_use.add(key)
-                self._used_at(connection, key, max(self._clock_ns(), used_ns + 1))
+                newest = connection.execute("SELECT max(used_ns) FROM entries").fetchone()[0]
+                self._used_at(connection, key, max(self._clock_ns(), newest + 1))
         return True, evicted
 
     def _sweep(self, connection: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
 import time
@@ -35,6 +36,8 @@ LARGEST_STEP: Final = 64 << 20
 OPEN_STORES: Final = 8
 ABOUT: Final = "about.json"
 _HINT: Final = "see git.clone_cache_max_size_gb"
+
+logger = logging.getLogger(__name__)
 
 
 class Growth:
@@ -117,6 +120,7 @@ class CloneCache:
         self._shelf = CloneShelf(directory)
         self._counters = Counters()
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._opened: CacheIndex | None = None
 
@@ -162,12 +166,23 @@ class CloneCache:
         """
         key = hashlib.sha256(f"{url}\0{scope}\0{object_format}".encode()).hexdigest()[:40]
         about = {"url": str(url), "scope": scope, "object_format": object_format}
+        self._make_again()
         with disk_refusals():
             held = self._take(key, about, lambda: self._shelf.acquire(key, self._clock_ns()))
         try:
             yield held.clone
         finally:
             self._give_back(held)
+
+    def _make_again(self) -> None:
+        """Open the directory anew, empty, if it was removed while the cache is open. Raises as `open`."""
+        with self._making:
+            before = self._opened
+            if before is None or before.path.exists():
+                return
+            logger.warning("the clone cache %s was removed: it is made again", self.directory)
+            self.open()
+            before.close()
 
     def count(self, name: str, count: int = 1) -> None:
         """Add to a counter: hits, hit_bytes, miss:absent, stored_bytes, evictions, corruptions."""

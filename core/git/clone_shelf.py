@@ -48,7 +48,8 @@ class CloneShelf:
         while True:
             try:
                 descriptor = self.hold(key)
-            except FileNotFoundError:  # it is new, or was evicted just now
+            except FileNotFoundError:  # it is new, was evicted just now, or all was removed
+                self.make()
                 self._make_clone(self.path(key))
                 continue
             os.utime(descriptor, ns=(used_ns, used_ns))
@@ -126,8 +127,9 @@ class CloneShelf:
 
     def empty_trash(self) -> None:
         """Delete what was evicted, by whatever process. Not under the index's lock: it takes long."""
-        for item in os.scandir(self._trash):
-            shutil.rmtree(item.path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # somebody removed the whole directory
+            for item in os.scandir(self._trash):
+                shutil.rmtree(item.path, ignore_errors=True)
 
     def at_work(self, token: str) -> bool:
         key, _, name = token.partition("#")[0].partition("/")

@@ -7,7 +7,7 @@ import gc
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from core.cache.counted import CountedCache
 from core.cache.disk import Cached, DiskCache, Miss
-from core.cache.index import NoRoom
+from core.cache.index import CacheIndex, NoRoom
 from core.errors import BackendUnavailable, ChecksumMismatch, ContentTooLarge
 
 HOLD, HEAD = 4096, 16
@@ -445,6 +445,39 @@ def test_counters_outlive_the_process_that_counted(directory: Path) -> None:
     assert stats.uncached == {"too_large": 1, "disk_full": 1}
     assert (stats.hit_bytes, stats.stored_bytes, stats.entries, stats.bytes) == (60, 120, 1, 60)
     assert stats.to_json()["hit_rate"] == 0.5
+
+
+def test_counters_survive_a_flush_that_fails(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = CountedCache(DiskCache(directory, 1000))
+    cache.open()
+    key = put(cache, b"a" * 10)
+
+    def locked(_index: CacheIndex, _deltas: Mapping[str, int]) -> None:
+        raise BackendUnavailable("locked by another process")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CacheIndex, "count", locked)
+        for _ in range(300):
+            get(cache, key)
+    assert cache.stats().hits == 300
+    cache.close()
+
+
+def test_entries_dated_by_a_clock_that_was_ahead_can_be_evicted(directory: Path) -> None:
+    now = [1_000_000]
+    cache = DiskCache(directory, 300, clock_ns=lambda: now[0])
+    cache.open()
+    writer = cache.reserve(key_of(b"a" * 100), 100)
+    writer.write(b"a" * 100)
+    in_use = writer.commit()
+    now[0] += 3_600_000_000_000
+    put(cache, b"b" * 100)
+    put(cache, b"c" * 100)
+    now[0] -= 3_600_000_000_000
+    put(cache, b"d" * 100)
+    assert in_use.path.exists()
+    assert cache.usage().entries == 3
+    cache.close()
 
 
 def test_corruptions_are_counted_at_lookup_and_at_verify(directory: Path) -> None:

@@ -105,6 +105,18 @@ def test_deleting_an_evicted_clone_keeps_no_other_process_waiting(
     assert list((cache.directory / "trash").iterdir()) == []
 
 
+@pytest.mark.timeout(20)
+def test_a_directory_that_is_removed_is_made_again(cache: CloneCache) -> None:
+    put(cache, "a", content(1))
+    shutil.rmtree(cache.directory)
+    assert not has(cache, "a", content(1))
+    put(cache, "a", content(2))
+    assert has(cache, "a", content(2))
+    stats = cache.stats()
+    assert stats.entries == 1
+    assert stats.bytes == sum(path.stat().st_size for path in cache.directory.glob("clones/*/packs/*"))
+
+
 def test_the_cap_holds_with_reservations(cache: CloneCache) -> None:
     for number in range(12):
         put(cache, f"r{number}", content(number))
