@@ -12,7 +12,7 @@ from core.checks import consumer_checks
 from core.consumer import Consumer, RunSummary
 from core.errors import ArchonError
 from core.events.agent import AgentStatus, CacheFigures
-from core.fleet import Tally, Work, owners, read_fleet, reporting
+from core.fleet import Tally, Work, reporting
 from core.log.base import EventLog, PartitionLag
 from core.log.lag import LagWindow
 from core.settings.operations import HealthSettings
@@ -120,7 +120,8 @@ class Agent:
         while True:
             try:
                 self._window.add(await self._places(), loop.time())
-                report = self._window.report(owners(await read_fleet(self._log), self._group))
+                # The fleet is not asked for owners: the partitions are ours before our status says so.
+                report = self._window.report()
                 verdicts = {
                     (part.place.topic, part.place.partition): part.judgement.verdict.value
                     for part in report.partitions
