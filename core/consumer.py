@@ -25,6 +25,8 @@ POLL_MESSAGES = 8
 COMMIT_AGAIN_S = 1.0
 # Long enough to be idle while nothing comes, short enough to notice a drained log.
 POLL_SECONDS = 0.25
+# Each costs a request before the first message is read, and a cluster may have thousands.
+_GROUPS_ASKED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ class Consumer:
             return
         try:
             places = await self._log.lag(self._group, self._topics)
-        except RetryableError as error:
+        except ArchonError as error:
             logger.info("whether events were lost is not known: %s", error)
             return
         await self._warn_of_a_new_group(places)
@@ -262,12 +264,17 @@ class Consumer:
         waiting = sum(place.lag for place in places)
         if not waiting or any(place.committed is not None for place in places):
             return
-        others = [
-            group
-            for group in await self._log.groups()
-            if group != self._group
-            and any(place.committed for place in await self._log.lag(group, self._topics))
-        ]
+        try:
+            groups = [group for group in await self._log.groups() if group != self._group][:_GROUPS_ASKED]
+            others = [
+                group
+                for group in groups
+                if any(place.committed for place in await self._log.lag(group, self._topics))
+            ]
+        except ArchonError as error:
+            # Only a warning depends on it, and an agent may well be refused what belongs to other groups.
+            logger.info("whether another group has read these events is not known: %s", error)
+            return
         if others:
             logger.warning(
                 "group %s has committed nothing yet and reads %d events again, which %s has read already;"

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from core.assembly.consuming import consuming
-from core.errors import BackendUnavailable, ConfigurationError
+from core.errors import AccessDenied, ArchonError, BackendUnavailable, ConfigurationError
 from core.log.base import OutgoingMessage, Position, TopicPartition
 from core.log.embedded import EmbeddedLog
 from core.log.kafka import KafkaLog
@@ -114,6 +114,24 @@ async def test_a_group_that_reads_again_what_another_has_read_says_so(
     told = await drain("rihgt")
     assert "group rihgt has committed nothing yet and reads 1 events again, which right has read" in told
     assert "--group" not in await drain("rihgt")
+
+
+@pytest.mark.parametrize("error", [AccessDenied("no"), BackendUnavailable("no")])
+async def test_an_agent_that_may_not_ask_for_other_groups_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ArchonError
+) -> None:
+    async def refused(_log: EmbeddedLog) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(EmbeddedLog, "groups", refused)
+    settings = load({"home": tmp_path, "agent.workers": 1}, environ={}).settings
+    async with EmbeddedLog(settings.data_dir / "log.sqlite") as log:
+        value = request_event("p", "a.py", "x = 1\n")
+        await log.publish(settings.log.topics[-1], [OutgoingMessage(b"k", value)])
+    async with consuming(settings, service=False) as agent:
+        await agent.run(drain=True, stop=asyncio.Event())
+    async with EmbeddedLog(settings.data_dir / "log.sqlite") as log:
+        assert not sum(place.lag for place in await log.lag(settings.log.group, settings.log.topics))
 
 
 @pytest.mark.slow

@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 # aiokafka's poll waits for the end of a rebalance whatever its timeout: so much longer, and no more.
 _REBALANCE_GLANCE_S = 1.0
-# Room for one message of the largest size archon sends; a larger one still comes, alone.
 _METADATA_MS = 15_000
 """How soon a topic that was made anew, or got partitions, is consumed."""
 
+# Room for one message of the largest size archon sends; a larger one still comes, alone.
 _FETCH_BYTES = 6 * 1024 * 1024
 
 
